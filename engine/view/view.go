@@ -1,0 +1,383 @@
+// Package view holds the values the outside sees: the snapshot, events,
+// audit records and explanations of contract sections 2 and 3. It imports the
+// standard library only and none of its values locks or shares memory with
+// the engine: once published, a value is read-only for everyone, for ever.
+package view
+
+import (
+	"strconv"
+	"time"
+)
+
+// Snapshot is the state of one node at one moment (contract section 3).
+// Durations carry their unit in the field name; counters only grow.
+type Snapshot struct {
+	Seq     uint64    `json:"seq"`
+	At      time.Time `json:"at"`
+	Node    Node      `json:"node"`
+	Kernel  Kernel    `json:"kernel"`
+	Shards  []Shard   `json:"shards"`
+	Ledger  Ledger    `json:"ledger"`
+	Rooms   []Room    `json:"rooms"`
+	Links   []Link    `json:"links"`
+	Signal  Signal    `json:"signal"`
+	DHT     DHT       `json:"dht"`
+	Sources []Source  `json:"sources"` // restrictions an operator has put on addresses
+	Edge    Edge      `json:"edge"`
+	Undo    []Undo    `json:"undo"` // what is in force and can be taken back, newest first
+	Endings []Ending  `json:"endings"`
+}
+
+// Node is the process itself.
+type Node struct {
+	NodeID           string    `json:"node_id"`
+	Fingerprint      string    `json:"fingerprint"`
+	TLSFingerprint   string    `json:"tls_fingerprint"`
+	Version          string    `json:"version"`
+	StartedAt        time.Time `json:"started_at"`
+	UptimeS          float64   `json:"uptime_s"`
+	State            string    `json:"state"` // starting, ready, draining, stopping
+	Health           Health    `json:"health"`
+	Listen           []string  `json:"listen"`
+	Goroutines       int       `json:"goroutines"`
+	HeapBytes        uint64    `json:"heap_bytes"`
+	CPUPct           float64   `json:"cpu_pct"`
+	CgroupLimitBytes uint64    `json:"cgroup_limit_bytes"`
+	SampleUS         float64   `json:"sample_us"` // what building this snapshot cost
+}
+
+// Health is the verdict and, in words, what it rests on.
+type Health struct {
+	Verdict string   `json:"verdict"` // ok, degraded, failing
+	Reasons []string `json:"reasons"`
+	Causes  []Cause  `json:"causes"` // the same, with a place to go and a remedy
+}
+
+// Cause is one thing that is wrong, worst first.
+type Cause struct {
+	Severity string `json:"severity"` // warn, alarm
+	Pane     string `json:"pane"`     // overview, shards, rooms, routing, events
+	Subject  string `json:"subject"`  // e.g. media/3, a room's or participant's name
+	Message  string `json:"message"`
+	Remedy   string `json:"remedy"`
+}
+
+// Kernel is what happens below us.
+type Kernel struct {
+	UDPRcvbufErrors uint64 `json:"udp_rcvbuf_errors"`
+	UDPSndbufErrors uint64 `json:"udp_sndbuf_errors"`
+	RcvbufBytes     int    `json:"rcvbuf_bytes"`
+	SndbufBytes     int    `json:"sndbuf_bytes"`
+	GSO             bool   `json:"gso"`
+}
+
+// Shard is one queue and loop of the dispatcher.
+type Shard struct {
+	Plane      string            `json:"plane"` // media, dht
+	Index      int               `json:"index"`
+	State      string            `json:"state"` // running, paused, restarting, wedged
+	Depth      int               `json:"depth"`
+	Capacity   int               `json:"capacity"`
+	HighWater  int               `json:"high_water"`
+	Received   uint64            `json:"received"`
+	Processed  uint64            `json:"processed"`
+	Dropped    map[string]uint64 `json:"dropped"`
+	OldestMS   float64           `json:"oldest_ms"`
+	BusyPct    float64           `json:"busy_pct"`
+	WaitP50US  float64           `json:"wait_p50_us"`
+	WaitP99US  float64           `json:"wait_p99_us"`
+	Panics     uint64            `json:"panics"`
+	Restarts   uint64            `json:"restarts"`
+	Current    string            `json:"current"`
+	CurrentMS  float64           `json:"current_ms"` // how long it has been at that
+	LastPanic  string            `json:"last_panic,omitempty"`
+	HotSources []HotSource       `json:"hot_sources"`
+	Bytes      int               `json:"bytes"`
+}
+
+// Key is the shard's name in commands: plane/index.
+func (s *Shard) Key() string { return s.Plane + "/" + strconv.Itoa(s.Index) }
+
+// HotSource is one address and its part of a shard's traffic.
+type HotSource struct {
+	IP       string  `json:"ip"`
+	SharePct float64 `json:"share_pct"`
+	RatePPS  float64 `json:"rate_pps"`
+	Dropped  uint64  `json:"dropped"`
+}
+
+// Ledger is the account of each plane.
+type Ledger struct {
+	Media      Plane `json:"media"`
+	Federation Plane `json:"federation"`
+	DHT        Plane `json:"dht"`
+}
+
+// Plane closes: copies = delivered + sum(dropped) + queued + unexplained, and
+// unexplained is zero.
+type Plane struct {
+	Received    uint64            `json:"received"`
+	Copies      uint64            `json:"copies"`
+	Delivered   uint64            `json:"delivered"`
+	Dropped     map[string]uint64 `json:"dropped"`
+	Queued      uint64            `json:"queued"`
+	Unexplained int64             `json:"unexplained"`
+}
+
+// Room is a media room.
+type Room struct {
+	Name         string        `json:"name"`
+	Global       bool          `json:"global"`
+	Locked       bool          `json:"locked"`
+	Tier         string        `json:"tier"`
+	PinnedTier   string        `json:"pinned_tier"`
+	CreatedAt    time.Time     `json:"created_at"`
+	Directives   uint64        `json:"directives"`
+	Weakest      string        `json:"weakest"`
+	Participants []Participant `json:"participants"`
+}
+
+// Participant is one member of a room.
+type Participant struct {
+	ID            string            `json:"id"`
+	Fingerprint   string            `json:"fingerprint"`
+	Alias         string            `json:"alias"`
+	Remote        string            `json:"remote"`
+	Transport     string            `json:"transport"` // quic, ws, federated
+	RelayLabel    string            `json:"relay_label"`
+	JoinedAt      time.Time         `json:"joined_at"`
+	Muted         bool              `json:"muted"`
+	Tier          string            `json:"tier"`
+	LossPct       float64           `json:"loss_pct"`
+	RTTMS         float64           `json:"rtt_ms"`
+	JitterMS      float64           `json:"jitter_ms"`
+	ReportAgeS    float64           `json:"report_age_s"` // -1: has never reported
+	Received      uint64            `json:"received"`
+	SeqGaps       uint64            `json:"seq_gaps"`
+	Delivered     uint64            `json:"delivered"`
+	Dropped       map[string]uint64 `json:"dropped"`
+	QueueDepth    int               `json:"queue_depth"`
+	QueueCapacity int               `json:"queue_capacity"`
+	QueueOldestMS float64           `json:"queue_oldest_ms"`
+	Shard         string            `json:"shard"` // the shard this participant's packets pass, media/3
+	LastPacketMS  float64           `json:"last_packet_ms"`
+}
+
+// Link is a federation link.
+type Link struct {
+	Label          string            `json:"label"`
+	TLSFingerprint string            `json:"tls_fingerprint"`
+	Direction      string            `json:"direction"`
+	State          string            `json:"state"`
+	Since          time.Time         `json:"since"`
+	RTTMS          float64           `json:"rtt_ms"`
+	Verified       bool              `json:"verified"`
+	Rooms          []string          `json:"rooms"`
+	Received       uint64            `json:"received"`
+	Forwarded      uint64            `json:"forwarded"`
+	Deduped        uint64            `json:"deduped"`
+	Dropped        map[string]uint64 `json:"dropped"`
+	QueueDepth     int               `json:"queue_depth"`
+	LastError      string            `json:"last_error"`
+}
+
+// Signal is the signalling plane.
+type Signal struct {
+	Registered   int    `json:"registered"`
+	Calls        Calls  `json:"calls"`
+	Offers       uint64 `json:"offers"`
+	Answers      uint64 `json:"answers"`
+	Hangups      uint64 `json:"hangups"`
+	RingTimeouts uint64 `json:"ring_timeouts"`
+}
+
+// Calls counts direct calls by state.
+type Calls struct {
+	Pending int `json:"pending"`
+	Ringing int `json:"ringing"`
+	Active  int `json:"active"`
+}
+
+// DHT is the Kademlia node.
+type DHT struct {
+	Peers      int               `json:"peers"`
+	Fresh      int               `json:"fresh"`
+	Stale      int               `json:"stale"`
+	Suspect    int               `json:"suspect"`
+	Buckets    []Bucket          `json:"buckets"`
+	Touch      Touch             `json:"touch"`
+	Admission  map[string]uint64 `json:"admission"`
+	Lookups    Lookups           `json:"lookups"`
+	RPC        RPC               `json:"rpc"`
+	Diversity  Diversity         `json:"diversity"`
+	Cache      Cache             `json:"cache"`
+	PeersTable []Peer            `json:"peers_table"`
+}
+
+// Bucket is one k-bucket that holds, or has held, contacts; empty buckets are
+// left out.
+type Bucket struct {
+	Index        int     `json:"index"`
+	Size         int     `json:"size"`
+	Capacity     int     `json:"capacity"`
+	Fresh        int     `json:"fresh"`
+	Stale        int     `json:"stale"`
+	OldestS      float64 `json:"oldest_s"`
+	LastRefreshS float64 `json:"last_refresh_s"` // age of the last proof of life; -1: never
+}
+
+// Touch counts how a touch ended (spec dht 2.8).
+type Touch struct {
+	Fast    uint64 `json:"fast"`
+	Slow    uint64 `json:"slow"`
+	Missing uint64 `json:"missing"`
+}
+
+// Lookups is the iterative FIND_NODE.
+type Lookups struct {
+	Active  int     `json:"active"`
+	OK      uint64  `json:"ok"`
+	Failed  uint64  `json:"failed"`
+	P50MS   float64 `json:"p50_ms"`
+	P99MS   float64 `json:"p99_ms"`
+	HopsP50 float64 `json:"hops_p50"`
+}
+
+// RPC counts requests this node sent.
+type RPC struct {
+	Pending int    `json:"pending"`
+	Sent    uint64 `json:"sent"`
+	OK      uint64 `json:"ok"`
+	Timeout uint64 `json:"timeout"`
+	Refused uint64 `json:"refused"`
+}
+
+// Diversity says how many parties the table depends on.
+type Diversity struct {
+	DistinctIPs      int     `json:"distinct_ips"`
+	DistinctSubnets  int     `json:"distinct_subnets"`
+	LargestSubnetPct float64 `json:"largest_subnet_pct"`
+}
+
+// Cache is what strangers make us remember.
+type Cache struct {
+	Hits    uint64 `json:"hits"`
+	Misses  uint64 `json:"misses"`
+	Evicted uint64 `json:"evicted"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Peer is one contact of the routing table.
+type Peer struct {
+	ID        string  `json:"id"`
+	Addrs     []Addr  `json:"addrs"`
+	Bucket    int     `json:"bucket"`
+	LastSeenS float64 `json:"last_seen_s"`
+	RTTMS     float64 `json:"rtt_ms"`
+	Trust     float64 `json:"trust"`
+	State     string  `json:"state"` // fresh, stale, suspect
+}
+
+// Addr is an address with its type.
+type Addr struct {
+	Addr string `json:"addr"`
+	Type string `json:"type"` // direct, relay, unverified, lan
+}
+
+// Source is one restriction on an address.
+type Source struct {
+	Prefix  string    `json:"prefix"`
+	Kind    string    `json:"kind"` // banned, throttled
+	RatePPS float64   `json:"rate_pps,omitempty"`
+	Until   time.Time `json:"until,omitzero"`
+	Dropped uint64    `json:"dropped"`
+	Author  string    `json:"author"`
+	Reason  string    `json:"reason"`
+}
+
+// Edge is the QUIC front door.
+type Edge struct {
+	Connections  int               `json:"connections"`
+	Handshaking  int               `json:"handshaking"`
+	Accepted     uint64            `json:"accepted"`
+	Refused      map[string]uint64 `json:"refused"` // by cause: conn_cap, prefix_cap, handshake_timeout, alpn, draining, banned
+	RetriesSent  uint64            `json:"retries_sent"`
+	RetryActive  bool              `json:"retry_active"`
+	RxQueueDrops uint64            `json:"rx_queue_drops"`
+}
+
+// Undo is one reversible change that is in force.
+type Undo struct {
+	ID     string    `json:"id"`
+	Kind   string    `json:"kind"`
+	Target string    `json:"target"`
+	Author string    `json:"author"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// Ending is one connection that ended, and why.
+type Ending struct {
+	At        time.Time `json:"at"`
+	Kind      string    `json:"kind"` // media, dht, signal, link, other
+	Subject   string    `json:"subject"`
+	Remote    string    `json:"remote"`
+	Reason    string    `json:"reason"`
+	LifetimeS float64   `json:"lifetime_s"`
+}
+
+// Event severities.
+const (
+	Info  = "info"
+	Warn  = "warn"
+	Alarm = "alarm"
+)
+
+// Event is must-see news with a sequence number (contract section 2).
+type Event struct {
+	Seq      uint64         `json:"seq"`
+	At       time.Time      `json:"at"`
+	Kind     string         `json:"kind"`
+	Severity string         `json:"severity"`
+	Subject  string         `json:"subject"`
+	Message  string         `json:"message"`
+	Fields   map[string]any `json:"fields,omitempty"`
+}
+
+// Audit is one line of the audit log: who did what, when, why, until when and
+// who took it back. Refused commands are in it too.
+type Audit struct {
+	At       time.Time      `json:"at"`
+	Author   string         `json:"author"`
+	Role     string         `json:"role"`
+	Kind     string         `json:"kind"`
+	Target   string         `json:"target"`
+	Args     map[string]any `json:"args,omitempty"`
+	Reason   string         `json:"reason"`
+	Until    time.Time      `json:"until,omitzero"`
+	OK       bool           `json:"ok"`
+	Code     string         `json:"code"`
+	Message  string         `json:"message"`
+	UndoID   string         `json:"undo,omitempty"`
+	UndoneBy string         `json:"undone_by,omitempty"`
+	UndoneAt time.Time      `json:"undone_at,omitzero"`
+}
+
+// Explanation answers "why does TO not hear FROM" (contract section 2).
+type Explanation struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Hops    []Hop  `json:"hops"`
+	Verdict string `json:"verdict"`
+}
+
+// Hop is one station of a packet's way.
+type Hop struct {
+	Name          string            `json:"name"`
+	LastPacketAgo float64           `json:"last_packet_ms"`
+	RatePPS       float64           `json:"rate_pps"`
+	QueueDepth    int               `json:"queue_depth"`
+	Dropped       map[string]uint64 `json:"dropped"`
+	Verdict       string            `json:"verdict"`
+}
