@@ -1,0 +1,219 @@
+package dht
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"signalbox/dht/table"
+)
+
+// Bounds on what others can make us dial (reliability.md D5).
+const (
+	maxDialTries  = 4                // addresses tried for one peer
+	failedFor     = 30 * time.Second // an address that failed is left alone, doubling
+	failedForMax  = 30 * time.Minute
+	prefixRate    = 0.5 // dials per second into one /24 or /48
+	prefixBurst   = 16
+	maxRemembered = 2048 // failed addresses, and prefixes
+)
+
+// dials coalesces dials per peer and keeps the budgets.
+type dials struct {
+	slots chan struct{} // maxDials at a time
+
+	mu       sync.Mutex // a leaf; guards the fields below
+	inflight map[table.ID]*dial
+	failed   map[netip.AddrPort]failure
+	prefixes map[netip.Prefix]*gcra
+	lenient  bool // AllowLoopback: no budget per prefix; constant
+}
+
+// dial is one attempt under way; its result may be read after done is closed.
+type dial struct {
+	done chan struct{}
+	sess *session
+	err  error
+}
+
+type failure struct {
+	until int64 // monotonic ns
+	times int
+}
+
+func (d *dials) init(lenient bool) {
+	d.slots = make(chan struct{}, maxDials)
+	d.inflight = map[table.ID]*dial{}
+	d.failed = map[netip.AddrPort]failure{}
+	d.prefixes = map[netip.Prefix]*gcra{}
+	d.lenient = lenient
+}
+
+// allow takes one dial to an address told by others from the budgets.
+func (d *dials) allow(a netip.AddrPort, now int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.failed[a]; ok && now < f.until {
+		return false
+	}
+	if d.lenient {
+		return true
+	}
+	p := table.Subnet(a.Addr())
+	g := d.prefixes[p]
+	if g == nil {
+		if len(d.prefixes) >= maxRemembered {
+			for k, x := range d.prefixes { // those that are full again carry no memory
+				if x.tat.Load() <= now {
+					delete(d.prefixes, k)
+				}
+			}
+			if len(d.prefixes) >= maxRemembered {
+				return false
+			}
+		}
+		g = new(gcra)
+		g.init(prefixRate, prefixBurst)
+		d.prefixes[p] = g
+	}
+	return g.allow(now)
+}
+
+// result remembers how a dial ended.
+func (d *dials) result(a netip.AddrPort, ok bool, now int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ok {
+		delete(d.failed, a)
+		return
+	}
+	f, known := d.failed[a]
+	if !known && len(d.failed) >= maxRemembered {
+		for k, x := range d.failed {
+			if x.until <= now {
+				delete(d.failed, k)
+			}
+		}
+		if len(d.failed) >= maxRemembered {
+			return // the budget per prefix still holds
+		}
+	}
+	f.until = now + int64(min(failedFor<<min(f.times, 8), failedForMax))
+	f.times++
+	d.failed[a] = f
+}
+
+// connect returns a link to id, dialling addrs in order if there is none. own
+// says that we know the addresses from links of our own or from the operator;
+// those told by others are subject to the budgets. Concurrent calls for one
+// peer share one attempt, which goes on when a caller gives up. ErrUnreachable
+// means that something was dialled and nothing worked.
+func (n *Node) connect(ctx context.Context, id table.ID, addrs []table.Addr, own bool) (*session, error) {
+	if s := n.reg.best(id); s != nil {
+		return s, nil
+	}
+	if n.table.Blocked(id) || len(addrs) == 0 {
+		return nil, ErrNotFound
+	}
+	n.dials.mu.Lock()
+	d := n.dials.inflight[id]
+	mine := d == nil
+	if mine {
+		d = &dial{done: make(chan struct{})}
+		n.dials.inflight[id] = d
+	}
+	n.dials.mu.Unlock()
+	if mine {
+		finish := func(s *session, err error) {
+			n.dials.mu.Lock()
+			delete(n.dials.inflight, id)
+			n.dials.mu.Unlock()
+			d.sess, d.err = s, err
+			close(d.done)
+		}
+		if err := n.spawn("dial", func(ctx context.Context) {
+			s, err := (*session)(nil), error(ErrUnreachable) // what remains if Dial panics
+			defer func() { finish(s, err) }()
+			s, err = n.dialAll(ctx, id, addrs, own)
+		}); err != nil {
+			finish(nil, err)
+		}
+	}
+	select {
+	case <-d.done:
+		return d.sess, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dialAll tries addrs one after the other.
+func (n *Node) dialAll(ctx context.Context, id table.ID, addrs []table.Addr, own bool) (*session, error) {
+	select {
+	case n.dials.slots <- struct{}{}:
+		defer func() { <-n.dials.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	err := error(ErrBusy) // nothing dialled: the budgets said no
+	for tries, a := range addrs {
+		if tries == maxDialTries {
+			break
+		}
+		if s := n.reg.best(id); s != nil { // it has connected to us meanwhile
+			return s, nil
+		}
+		ap := table.Canonical(a.AddrPort)
+		if n.self[ap] || !own && !n.dials.allow(ap, n.now()) {
+			continue
+		}
+		s, derr := n.dialOne(ctx, id, ap)
+		if ctx.Err() != nil && s == nil {
+			return nil, ctx.Err()
+		}
+		n.dials.result(ap, derr == nil, n.now())
+		if derr == nil {
+			return s, nil
+		}
+		n.log.Debug("dht dial failed", "peer", id.Short(), "addr", ap.String(), "err", derr)
+		err = ErrUnreachable
+	}
+	return nil, err
+}
+
+func (n *Node) dialOne(ctx context.Context, id table.ID, addr netip.AddrPort) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	l, err := n.cfg.Dialer.Dial(ctx, id, addr)
+	if err != nil {
+		return nil, err
+	}
+	if l.PeerID() != id {
+		l.Close("another peer than expected")
+		return nil, ErrUnreachable
+	}
+	if s := n.adopt(l, true); s != nil {
+		return s, nil
+	}
+	return nil, ErrLinkLost
+}
+
+// hearsay filters the addresses others report for a peer down to those worth
+// dialling: local ones only from a neighbour in the same local network,
+// loopback only where it is allowed.
+func (n *Node) hearsay(addrs []table.Addr, fromLocal bool) []table.Addr {
+	var out []table.Addr
+	for _, a := range addrs {
+		a.AddrPort = table.Canonical(a.AddrPort)
+		ip := a.AddrPort.Addr()
+		switch {
+		case !table.Storable(a.AddrPort) || n.self[a.AddrPort]:
+		case ip.IsLoopback() && !n.cfg.AllowLoopback:
+		case table.LocalScope(ip) && !fromLocal && !n.cfg.AllowLoopback:
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package dht
+
+import (
+	"fmt"
+
+	"signalbox/dht/table"
+	"signalbox/engine/view"
+)
+
+// Connected registers a link and admits its peer to the table. The engine
+// calls it once per accepted link, before the first Handle of that link; it is
+// idempotent per peer and generation. Registration is complete before any
+// event tells of it. It does not wait.
+func (n *Node) Connected(l Link) { n.adopt(l, false) }
+
+// Disconnected forgets a link. Only the entry of that generation goes, so the
+// late loss of an old link leaves its successor alone. The contact stays: a
+// lost connection does not mean a dead peer.
+func (n *Node) Disconnected(l Link) {
+	found, last := n.reg.remove(l.PeerID(), l.Generation())
+	if !found {
+		n.counts.lateLost.Add(1)
+		return
+	}
+	if last {
+		n.pending.lost(l.PeerID())
+		n.wake()
+	}
+}
+
+// adopt registers a link, dialed by us or not, and offers its peer to the
+// table. It returns nil when the link is of no use.
+func (n *Node) adopt(l Link, dialed bool) *session {
+	peer := l.PeerID()
+	switch {
+	case peer == n.cfg.ID:
+		l.Close("connected to self")
+		return nil
+	case n.table.Blocked(peer):
+		n.counts.blocked.Add(1)
+		l.Close("blocked")
+		return nil
+	}
+	s := &session{link: l, peer: peer, gen: l.Generation()}
+	s.quota.init(n.cfg.RequestRate, n.cfg.RequestBurst)
+	s.refusal.init(1, 1)
+	kept, surplus := n.reg.add(s)
+	if surplus != nil {
+		surplus.link.Close("superseded")
+	}
+	if kept == nil || kept == surplus {
+		return n.reg.best(peer)
+	}
+	if dialed {
+		kept.dialed.Store(true)
+	}
+	n.admit(kept)
+	if n.reg.peers.Load() == 1 {
+		n.wake() // perhaps the end of an isolation
+	}
+	if n.table.Blocked(peer) { // blocked while we registered it
+		kept.link.Close("blocked")
+	}
+	return kept
+}
+
+// admit offers the peer of a registered link to the table.
+func (n *Node) admit(s *session) {
+	now := n.now()
+	addr := table.Addr{AddrPort: s.link.RemoteAddr(), Type: s.addrType()}
+	adm := n.table.Add(now, s.peer, []table.Addr{addr}, n.trust.get(s.peer))
+	n.admitted(s.peer, addr, adm)
+}
+
+// addrType: an address we have dialled is Direct; one that was only seen as a
+// source may be a NAT's that lets nobody else in.
+func (s *session) addrType() table.AddrType {
+	if s.dialed.Load() {
+		return table.Direct
+	}
+	return table.Unverified
+}
+
+// admitted tells of an admission and queues the question it raises.
+func (n *Node) admitted(id table.ID, addr table.Addr, adm table.Admission) {
+	for _, c := range adm.Removed {
+		n.peerRemoved(c, table.RemovedSwap)
+	}
+	switch adm.Result {
+	case table.Added, table.Swapped:
+		n.event(view.Info, "dht.peer_added", id.String(), fmt.Sprintf("peer %s joined bucket %d", id.Short(), adm.Contact.Bucket()),
+			map[string]any{"bucket": adm.Contact.Bucket(), "addr": addr.AddrPort.String()})
+	case table.StaleNeeded:
+		bucket := table.BucketIndex(&n.cfg.ID, &id)
+		if !n.revalBusy[bucket].CompareAndSwap(false, true) {
+			return // one at a time; the check loop offers the candidate again
+		}
+		select {
+		case n.revalidate <- revalidation{id: id, addr: addr, bucket: bucket, stale: adm.Stale}:
+		default:
+			n.revalBusy[bucket].Store(false)
+			n.counts.revalBusy.Add(1)
+		}
+	default: // counted by the table
+	}
+}
+
+func (n *Node) peerRemoved(c *table.Contact, why table.Removal) {
+	id := c.ID()
+	n.event(view.Info, "dht.peer_removed", id.String(), fmt.Sprintf("peer %s left bucket %d: %s", id.Short(), c.Bucket(), why),
+		map[string]any{"bucket": c.Bucket(), "reason": why.String()})
+}
+
+// wake makes the bootstrap loop look at the links.
+func (n *Node) wake() {
+	select {
+	case n.wakeBoot <- struct{}{}:
+	default: // it will look anyway
+	}
+}

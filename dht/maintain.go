@@ -1,0 +1,341 @@
+package dht
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"signalbox/dht/table"
+	"signalbox/engine/view"
+)
+
+// Periods (spec dht 1.10); every wait is jittered.
+const (
+	firstSelfLookup  = 10 * time.Second
+	selfLookupEvery  = 450 * time.Second // 225-675 s; the original: 300-600 s
+	refreshEvery     = 2 * time.Minute
+	refreshAfter     = 900 * time.Second // a bucket without proof of life or probe since then
+	refreshPerPass   = 4
+	checkEvery       = 45 * time.Second
+	checksPerPass    = 16
+	readmitPerPass   = 16
+	probesAtOnce     = 4
+	maxWitnesses     = 2
+	bootEvery        = 15 * time.Second
+	bootBackoff      = time.Second
+	bootBackoffMax   = time.Minute
+	bootContacts     = 8 // contacts re-dialled beside the seeds when isolated
+	removeAfterStale = 2 // failed probes in a row that remove a stale contact
+	removeAfterFresh = 4 // and one that was heard within LiveThreshold
+)
+
+// bootstrapLoop gets the node into the network, and back into it when all
+// links are gone.
+func (n *Node) bootstrapLoop(ctx context.Context) {
+	backoff, isolated, connected := bootBackoff, false, false
+	for {
+		wait := bootEvery
+		if n.reg.peers.Load() == 0 && (len(n.cfg.Seeds) > 0 || n.table.Len() > 0) && !n.bootstrap(ctx) {
+			connected = false
+			if !isolated && ctx.Err() == nil {
+				isolated = true
+				n.event(view.Warn, "dht.isolated", "dht", "no DHT peer can be reached; trying on", map[string]any{"seeds": len(n.cfg.Seeds)})
+			}
+			wait, backoff = backoff, min(2*backoff, bootBackoffMax)
+		} else if n.reg.peers.Load() > 0 {
+			if isolated || !connected { // by our dial or by theirs
+				n.event(view.Info, "dht.bootstrapped", "dht", "connected to the DHT", map[string]any{"peers": n.table.Len()})
+				n.selfLookup(ctx)
+			}
+			isolated, connected, backoff = false, true, bootBackoff
+		}
+		timer := time.NewTimer(jitter(wait))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-n.wakeBoot:
+			timer.Stop()
+			if !sleep(ctx, jitter(bootBackoff)) { // a lost network takes all links at once
+				return
+			}
+		case <-timer.C:
+		}
+	}
+}
+
+// bootstrap dials the seeds and the contacts heard last, all at once, and is
+// content with the first that connects; the others go on.
+func (n *Node) bootstrap(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
+	defer cancel()
+	type target struct {
+		id    table.ID
+		addrs []table.Addr
+	}
+	var targets []target
+	for _, s := range n.cfg.Seeds {
+		targets = append(targets, target{s.ID, []table.Addr{{AddrPort: s.Addr, Type: table.Unverified}}})
+	}
+	known := n.table.Contacts(nil)
+	slices.SortFunc(known, func(a, b *table.Contact) int { return cmp.Compare(b.LastSeen(), a.LastSeen()) })
+	for _, c := range known[:min(len(known), bootContacts)] {
+		targets = append(targets, target{c.ID(), c.Addrs()})
+	}
+	results := make(chan error, len(targets))
+	var wg sync.WaitGroup
+	for _, t := range targets {
+		wg.Go(func() {
+			_, err := n.connect(ctx, t.id, t.addrs, true)
+			results <- err
+		})
+	}
+	defer wg.Wait()
+	defer cancel() // before Wait: only the waiting ends, the dials go on
+	for range targets {
+		if <-results == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// selfLookupLoop keeps the neighbourhood known, and the seeds connected, since
+// two halves of a parted network find each other through nothing else.
+func (n *Node) selfLookupLoop(ctx context.Context) {
+	wait := firstSelfLookup
+	for sleep(ctx, jitter(wait)) {
+		wait = selfLookupEvery
+		for _, s := range n.cfg.Seeds {
+			if n.table.Get(s.ID) != nil {
+				continue
+			}
+			if _, err := n.connect(ctx, s.ID, []table.Addr{{AddrPort: s.Addr, Type: table.Unverified}}, true); err != nil {
+				n.log.Debug("dht seed not reached", "seed", s.ID.Short(), "err", err)
+			}
+		}
+		n.selfLookup(ctx)
+	}
+}
+
+func (n *Node) selfLookup(ctx context.Context) {
+	if n.table.Len() == 0 {
+		return
+	}
+	if _, err := n.Lookup(ctx, n.cfg.ID); err != nil && ctx.Err() == nil {
+		n.log.Debug("dht self-lookup failed", "err", err)
+	}
+}
+
+// refreshLoop looks up a random key in buckets that have been silent, the
+// longest silent first, and in those an operator names.
+func (n *Node) refreshLoop(ctx context.Context) {
+	for {
+		timer := time.NewTimer(jitter(refreshEvery))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case i := <-n.refresh:
+			timer.Stop()
+			if i < 0 {
+				n.selfLookup(ctx)
+				for b := range n.table.Deepest() + 1 {
+					n.refreshBucket(ctx, b)
+				}
+			} else {
+				n.refreshBucket(ctx, i)
+			}
+		case <-timer.C:
+			for _, b := range n.silentBuckets(n.now()) {
+				n.refreshBucket(ctx, b)
+			}
+		}
+	}
+}
+
+func (n *Node) refreshBucket(ctx context.Context, i int) {
+	var noise table.ID
+	if _, err := rand.Read(noise[:]); err != nil {
+		n.log.Error("dht refresh has no randomness", "err", err)
+		return
+	}
+	key, ok := n.table.RandomKey(i, noise)
+	if !ok || ctx.Err() != nil || n.table.Len() == 0 {
+		return
+	}
+	if _, err := n.Lookup(ctx, key); err != nil && ctx.Err() == nil {
+		n.log.Debug("dht refresh failed", "bucket", i, "err", err)
+	}
+	n.table.Probed(i, n.now())
+}
+
+// silentBuckets picks the buckets to refresh. Those deeper than the deepest
+// contact are left out: a key in them is as good as a self-lookup.
+func (n *Node) silentBuckets(now int64) []int {
+	type debt struct {
+		bucket int
+		age    int64
+	}
+	var debts []debt
+	for i := range n.table.Deepest() + 1 {
+		live, probe := n.table.BucketAge(i, now)
+		age := int64(never)
+		if live >= 0 {
+			age = live
+		}
+		if probe >= 0 {
+			age = min(age, probe)
+		}
+		if age > int64(refreshAfter) {
+			debts = append(debts, debt{i, age})
+		}
+	}
+	slices.SortStableFunc(debts, func(a, b debt) int { return cmp.Compare(b.age, a.age) })
+	var out []int
+	for _, d := range debts[:min(len(debts), refreshPerPass)] {
+		out = append(out, d.bucket)
+	}
+	return out
+}
+
+const never = int64(1<<63 - 1)
+
+// checkLoop asks silent contacts whether they are alive, so that a dead one
+// goes even from a bucket nobody contends for; and offers connected peers that
+// found no place earlier.
+func (n *Node) checkLoop(ctx context.Context) {
+	for sleep(ctx, jitter(checkEvery)) {
+		n.check(ctx)
+		n.readmit()
+	}
+}
+
+func (n *Node) check(ctx context.Context) {
+	now := n.now()
+	list := n.table.Stale(nil, now)
+	for _, c := range n.table.Contacts(nil) {
+		if c.Failures() > 0 && !c.Stale(now) {
+			list = append(list, c)
+		}
+	}
+	list = list[:min(len(list), checksPerPass)]
+	n.probeAll(ctx, list, func(c *table.Contact, since int64, err error) {
+		limit := removeAfterFresh
+		if c.Stale(n.now()) {
+			limit = removeAfterStale
+		}
+		if err != nil && c.Failures() >= limit {
+			n.removeSilent(c, since)
+		}
+	})
+}
+
+// probeAll asks every contact, probesAtOnce at a time; f may run concurrently.
+// since is when the probe began.
+func (n *Node) probeAll(ctx context.Context, list []*table.Contact, f func(c *table.Contact, since int64, err error)) {
+	places := make(chan struct{}, probesAtOnce)
+	var wg sync.WaitGroup
+	for _, c := range list {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			n.contain("probe", func() {
+				since := n.now()
+				_, err := n.probe(ctx, c.ID(), c.Addrs())
+				if err != nil && n.lastHeard.Load() <= since && n.vouch(ctx, c.ID()) {
+					n.fault(c.ID(), since, n.now())
+				}
+				if ctx.Err() == nil {
+					f(c, since, err)
+				}
+			})
+		})
+	}
+	wg.Wait()
+}
+
+// vouch asks other connected peers, the ones heard last, whether our network
+// works; it is called after a probe during which nobody was heard, as is usual
+// in a quiet network.
+func (n *Node) vouch(ctx context.Context, except table.ID) bool {
+	var heard []*table.Contact
+	for _, c := range n.table.Contacts(nil) {
+		if c.ID() != except && c.Failures() == 0 && n.reg.best(c.ID()) != nil {
+			heard = append(heard, c)
+		}
+	}
+	slices.SortFunc(heard, func(a, b *table.Contact) int { return cmp.Compare(b.LastSeen(), a.LastSeen()) })
+	for _, c := range heard[:min(len(heard), maxWitnesses)] {
+		if _, err := n.Ping(ctx, c.ID()); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// removeSilent removes a contact that did not answer, unless it was heard
+// meanwhile or the silence may be ours: a lost network must not empty the
+// table.
+func (n *Node) removeSilent(c *table.Contact, since int64) {
+	if n.ours(since) {
+		return
+	}
+	if gone := n.table.RemoveSilent(c.ID(), table.RemovedStale, since); gone != nil {
+		n.peerRemoved(gone, table.RemovedStale)
+	}
+}
+
+// readmit offers some connected peers that are not in the table.
+func (n *Node) readmit() {
+	left := readmitPerPass
+	for _, s := range n.reg.all() {
+		if left == 0 {
+			return
+		}
+		if n.table.Get(s.peer) == nil && !n.table.Blocked(s.peer) {
+			n.admit(s)
+			left--
+		}
+	}
+}
+
+// revalidation is a candidate that waits for stale contacts to be asked.
+type revalidation struct {
+	id     table.ID
+	addr   table.Addr
+	bucket int
+	stale  []*table.Contact
+}
+
+// revalidateLoop settles contention for full buckets (spec dht 1.8). Every
+// removal is told when it happens, whatever becomes of the candidate.
+func (n *Node) revalidateLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-n.revalidate:
+			n.contain("revalidate", func() { n.settle(ctx, r) })
+			n.revalBusy[r.bucket].Store(false)
+		}
+	}
+}
+
+func (n *Node) settle(ctx context.Context, r revalidation) {
+	n.probeAll(ctx, r.stale, func(c *table.Contact, since int64, err error) {
+		if err != nil {
+			n.removeSilent(c, since)
+		}
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	adm := n.table.Readmit(n.now(), r.id, []table.Addr{r.addr}, n.trust.get(r.id))
+	n.admitted(r.id, r.addr, adm)
+	n.log.Debug("dht bucket contention settled", "bucket", r.bucket, "candidate", r.id.Short(), "result", fmt.Sprint(adm.Result))
+}

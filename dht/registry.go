@@ -1,0 +1,197 @@
+package dht
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"signalbox/dht/table"
+)
+
+const (
+	stripes         = 64
+	maxLinksPerPeer = 2  // two nodes that dial each other at once keep both links
+	maxLost         = 32 // remembered losses, per stripe
+)
+
+// session is one registered link.
+type session struct {
+	// Constant after registration.
+	link Link
+	peer table.ID
+	gen  uint64
+
+	// Any goroutine (atomic).
+	dialed  atomic.Bool // we have reached the peer at its address
+	quota   gcra        // requests served
+	refusal gcra        // refusals sent
+}
+
+// registry maps peers to their links. An entry belongs to a generation: the
+// late loss of an old link cannot remove its successor. Readers load a pointer
+// and take no lock; a writer copies the map of one stripe.
+type registry struct {
+	stripes [stripes]regStripe
+	links   atomic.Int64
+	peers   atomic.Int64
+}
+
+type regStripe struct {
+	m    atomic.Pointer[map[table.ID][]*session] // newest generation first; stored under mu
+	mu   sync.Mutex                              // a leaf; guards the stores to m, and lost
+	lost []lostLink                              // the latest losses, oldest first
+}
+
+type lostLink struct {
+	peer table.ID
+	gen  uint64
+}
+
+func (r *registry) stripe(id table.ID) *regStripe { return &r.stripes[id[table.IDLen-1]%stripes] }
+
+func (s *regStripe) get(id table.ID) []*session {
+	if m := s.m.Load(); m != nil {
+		return (*m)[id]
+	}
+	return nil
+}
+
+// put stores the peer's links; the caller holds mu.
+func (s *regStripe) put(id table.ID, list []*session) {
+	next := map[table.ID][]*session{}
+	if m := s.m.Load(); m != nil {
+		next = maps.Clone(*m)
+	}
+	if len(list) == 0 {
+		delete(next, id)
+	} else {
+		next[id] = list
+	}
+	s.m.Store(&next)
+}
+
+// find returns the session of one link, nil when it is not registered.
+func (r *registry) find(id table.ID, gen uint64) *session {
+	for _, s := range r.stripe(id).get(id) {
+		if s.gen == gen {
+			return s
+		}
+	}
+	return nil
+}
+
+// best returns the newest link to id, nil when there is none.
+func (r *registry) best(id table.ID) *session {
+	if list := r.stripe(id).get(id); len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// add registers s. It returns the session registered for that generation (an
+// earlier one, if it is there already; nil, if the link is known to be lost)
+// and the one that had to go.
+func (r *registry) add(s *session) (kept, surplus *session) {
+	st := r.stripe(s.peer)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if slices.Contains(st.lost, lostLink{s.peer, s.gen}) {
+		return nil, nil
+	}
+	list := st.get(s.peer)
+	at := 0
+	for _, x := range list {
+		if x.gen == s.gen {
+			return x, nil
+		}
+		if x.gen > s.gen {
+			at++
+		}
+	}
+	if len(list) == 0 {
+		r.peers.Add(1)
+	}
+	next := slices.Insert(slices.Clone(list), at, s)
+	r.links.Add(1)
+	if len(next) > maxLinksPerPeer {
+		surplus = next[maxLinksPerPeer]
+		next = next[:maxLinksPerPeer]
+		r.links.Add(-1)
+	}
+	st.put(s.peer, next)
+	return s, surplus
+}
+
+// remove forgets the link of that generation. last is true when it was the
+// peer's only one. The loss is remembered for a while: a registration of that
+// link may still be under way, by its dialler.
+func (r *registry) remove(id table.ID, gen uint64) (found, last bool) {
+	st := r.stripe(id)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if gone := (lostLink{id, gen}); !slices.Contains(st.lost, gone) {
+		if len(st.lost) >= maxLost {
+			st.lost = slices.Delete(st.lost, 0, 1)
+		}
+		st.lost = append(st.lost, gone)
+	}
+	list := st.get(id)
+	i := slices.IndexFunc(list, func(s *session) bool { return s.gen == gen })
+	if i < 0 {
+		return false, false
+	}
+	next := slices.Delete(slices.Clone(list), i, i+1)
+	st.put(id, next)
+	r.links.Add(-1)
+	if len(next) == 0 {
+		r.peers.Add(-1)
+	}
+	return true, len(next) == 0
+}
+
+// of returns the links of one peer, newest first; not to be changed.
+func (r *registry) of(id table.ID) []*session { return r.stripe(id).get(id) }
+
+// all returns every session.
+func (r *registry) all() []*session {
+	var out []*session
+	for i := range r.stripes {
+		if m := r.stripes[i].m.Load(); m != nil {
+			for _, list := range *m {
+				out = append(out, list...)
+			}
+		}
+	}
+	return out
+}
+
+// gcra is a token bucket in one atomic: the theoretical time of the next
+// arrival. Any goroutine.
+type gcra struct {
+	interval int64 // ns per token; constant
+	burst    int64 // ns of credit; constant
+	tat      atomic.Int64
+}
+
+// init fills the bucket: burst tokens now, rate more per second.
+func (g *gcra) init(rate float64, burst int) {
+	g.interval = max(int64(1e9/rate), 1)
+	g.burst = g.interval * int64(burst)
+	g.tat.Store(math.MinInt64)
+}
+
+// allow takes one token if there is one.
+func (g *gcra) allow(now int64) bool {
+	for {
+		old := g.tat.Load()
+		next := max(old, now) + g.interval
+		if next-now > g.burst {
+			return false
+		}
+		if g.tat.CompareAndSwap(old, next) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package dht
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"signalbox/dht/table"
+	"signalbox/dht/wire"
+)
+
+// counters are what a snapshot has no field for and an operator may ask. Any
+// goroutine (atomic).
+type counters struct {
+	sent, ok, timeout, refused    atomic.Uint64 // our requests
+	served, quota, malformed      atomic.Uint64 // theirs
+	blocked, unmatched, wrongPeer atomic.Uint64
+	lateLost, revalBusy, excused  atomic.Uint64
+	sendErr, panics               atomic.Uint64
+}
+
+// Stats are counts beyond those of view.DHT.
+type Stats struct {
+	Links     int    // registered links
+	Served    uint64 // requests answered
+	Quota     uint64 // requests beyond the link's quota
+	Malformed uint64 // messages that did not decode
+	Blocked   uint64 // messages and links of blocked peers
+	Unmatched uint64 // replies nobody waits for: late, repeated or made up
+	WrongPeer uint64 // replies from another peer than the one asked
+	LateLost  uint64 // losses of links that were not registered (any more)
+	Excused   uint64 // failures not held against the peer
+	SendErr   uint64 // messages we could not send
+	RevalBusy uint64 // candidates not considered: the revalidation queue was full
+	Panics    uint64
+}
+
+// Stats reads the counters.
+func (n *Node) Stats() Stats {
+	c := &n.counts
+	return Stats{
+		Links: int(n.reg.links.Load()), Served: c.served.Load(), Quota: c.quota.Load(),
+		Malformed: c.malformed.Load(), Blocked: c.blocked.Load(), Unmatched: c.unmatched.Load(),
+		WrongPeer: c.wrongPeer.Load(), LateLost: c.lateLost.Load(), Excused: c.excused.Load(),
+		SendErr: c.sendErr.Load(), RevalBusy: c.revalBusy.Load(), Panics: c.panics.Load(),
+	}
+}
+
+// replyBuf is scratch for one answer.
+type replyBuf [wire.MaxMessage]byte
+
+// contactBuf is scratch for the contacts of one answer: some more than fit,
+// since the requester and suspects are left out.
+type contactBuf [wire.MaxContacts + spareContacts]*table.Contact
+
+const spareContacts = 5
+
+// Handle processes one message that arrived on l at now (Config.Now's clock).
+// The connection has authenticated the sender. It may be called by any number
+// of goroutines, shard being the caller's; it never waits, keeps no part of
+// payload, and in the steady state allocates nothing and takes no lock.
+func (n *Node) Handle(shard int, l Link, payload []byte, now int64) {
+	peer := l.PeerID()
+	if n.table.Blocked(peer) {
+		n.counts.blocked.Add(1)
+		return
+	}
+	advance(&n.lastHeard, now)
+	s := n.reg.find(peer, l.Generation())
+	typ := table.Unverified
+	if s != nil {
+		typ = s.addrType()
+	}
+	n.table.Touch(peer, l.RemoteAddr(), typ, now)
+	t, req, err := wire.Header(payload)
+	if err != nil {
+		n.malformed(peer, s, now)
+		return
+	}
+	if t.IsReply() {
+		n.reply(peer, s, req, payload, now)
+		return
+	}
+	n.serve(shard, l, s, req, payload, now)
+}
+
+// LocalDrop notes that a message of the DHT plane was dropped here at now. A
+// request that was under way at that moment and fails is not held against its
+// peer: the answer may be what we dropped.
+func (n *Node) LocalDrop(now int64) { advance(&n.lastDrop, now) }
+
+// advance stores now unless that is news of less than a millisecond; the
+// variable is shared by all shards.
+func advance(v *atomic.Int64, now int64) {
+	if old := v.Load(); old < now-int64(time.Millisecond) {
+		v.Store(now)
+	}
+}
+
+// quotaOf is the budget a link's requests are served from.
+func (n *Node) quotaOf(s *session) *gcra {
+	if s == nil {
+		return &n.strangers
+	}
+	return &s.quota
+}
+
+// malformed counts, and holds it against the peer as far as its quota goes.
+func (n *Node) malformed(peer table.ID, s *session, now int64) {
+	n.counts.malformed.Add(1)
+	if n.quotaOf(s).allow(now) {
+		n.observe(peer, false, now)
+	}
+}
+
+// serve answers a request.
+func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now int64) {
+	var m wire.Message
+	err := wire.Decode(payload, &m)
+	if err != nil && !errors.Is(err, wire.ErrType) {
+		n.malformed(l.PeerID(), s, now)
+		return
+	}
+	buf := n.replyPool.Get().(*replyBuf)
+	defer n.replyPool.Put(buf)
+	if !n.quotaOf(s).allow(now) {
+		n.counts.quota.Add(1)
+		// The peer learns of it, so that it does not wait; at most once a second.
+		if s != nil && s.refusal.allow(now) {
+			n.send(l, wire.AppendError(buf[:0], req, wire.CodeBusy, "too many requests"))
+		}
+		return
+	}
+	n.counts.served.Add(1)
+	switch {
+	case err != nil:
+		n.send(l, wire.AppendError(buf[:0], req, wire.CodeUnsupported, "unknown request"))
+	case m.Type == wire.Ping:
+		n.send(l, wire.AppendPong(buf[:0], req))
+	default:
+		n.serveFindNode(l, req, &m.Target, buf)
+	}
+}
+
+// serveFindNode answers with the contacts closest to target, without the
+// requester, without suspects, and without addresses that mean nothing where
+// the requester is.
+func (n *Node) serveFindNode(l Link, req uint64, target *table.ID, buf *replyBuf) {
+	cb := n.contactPool.Get().(*contactBuf)
+	defer n.contactPool.Put(cb)
+	requester := l.PeerID()
+	local := table.LocalScope(table.Canonical(l.RemoteAddr()).Addr())
+	want := min(n.table.K(), wire.MaxContacts)
+	w := wire.BeginNodes(buf[:0], req)
+	for _, c := range n.table.Closest(cb[:0], *target, want+spareContacts) {
+		id := c.ID()
+		if w.Len() == want {
+			break
+		}
+		if id != requester && c.Failures() == 0 {
+			w.Add(&id, c.Addrs(), func(a table.Addr) bool { return local || a.Type != table.Lan })
+		}
+	}
+	n.send(l, w.Bytes())
+	clear(cb[:]) // the pool must not keep contacts alive
+}
+
+func (n *Node) send(l Link, payload []byte) {
+	if err := l.Send(payload); err != nil {
+		n.counts.sendErr.Add(1)
+	}
+}
+
+// reply hands an answer to whoever waits for it. The request is looked up
+// before the body is decoded: a reply nobody asked for costs us nothing.
+func (n *Node) reply(peer table.ID, s *session, req uint64, payload []byte, now int64) {
+	c, known := n.pending.match(req, peer)
+	if c == nil {
+		if known {
+			n.counts.wrongPeer.Add(1)
+		} else {
+			n.counts.unmatched.Add(1)
+		}
+		return
+	}
+	var m wire.Message
+	err := wire.Decode(payload, &m)
+	switch {
+	case err != nil || (m.Type != c.want && m.Type != wire.Error):
+		n.malformed(peer, s, now)
+		err = ErrBadReply
+	case m.Type == wire.Error:
+		err = ErrRefused
+	}
+	c.done <- answer{msg: m, err: err, at: now}
+}

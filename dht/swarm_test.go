@@ -1,0 +1,336 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"signalbox/dht/table"
+	"signalbox/engine/view"
+)
+
+// memNet is a network in memory, with latency. It belongs in a synctest
+// bubble: what is under way is a timer.
+type memNet struct {
+	latency time.Duration
+	start   time.Time
+	gens    atomic.Uint64
+
+	mu    sync.Mutex // guards the fields below
+	nodes map[netip.AddrPort]*memNode
+	down  map[netip.AddrPort]bool
+	links []*memLink
+}
+
+type memNode struct {
+	*Node
+	net    *memNet
+	id     table.ID
+	addr   netip.AddrPort
+	panics atomic.Bool // Dial panics
+
+	mu     sync.Mutex // guards events
+	events []view.Event
+}
+
+type memLink struct {
+	net           *memNet
+	owner, remote *memNode
+	peer          *memLink // the other end
+	gen           uint64
+	closed        atomic.Bool
+}
+
+func newMemNet() *memNet {
+	return &memNet{
+		latency: 20 * time.Millisecond, start: time.Now(), nodes: map[netip.AddrPort]*memNode{},
+		down: map[netip.AddrPort]bool{},
+	}
+}
+
+func (m *memNet) now() int64 { return int64(time.Since(m.start)) }
+
+// testID spreads small numbers over the id space.
+func testID(n int) (id table.ID) {
+	x := uint64(n)*0x9e3779b97f4a7c15 + 1
+	for i := range id {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		id[i] = byte(x >> 32)
+	}
+	return id
+}
+
+// add makes node i, every one in its own /24, and runs it for the test.
+func (m *memNet) add(t *testing.T, i int, seeds ...*memNode) *memNode {
+	t.Helper()
+	n := &memNode{net: m, id: testID(i), addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, 0, byte(i), 1}), 4433)}
+	cfg := Config{ID: n.id, ListenAddrs: []netip.AddrPort{n.addr}, Now: m.now, Dialer: n, Event: n.onEvent}
+	for _, s := range seeds {
+		cfg.Seeds = append(cfg.Seeds, Seed{s.id, s.addr})
+	}
+	node, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Node = node
+	m.mu.Lock()
+	m.nodes[n.addr] = n
+	m.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+func (n *memNode) onEvent(e view.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, e)
+}
+
+// saw counts the events of a kind about a subject; "" is any.
+func (n *memNode) saw(kind, subject string) (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.events {
+		if e.Kind == kind && (subject == "" || e.Subject == subject) {
+			count++
+		}
+	}
+	return count
+}
+
+// setDown makes a node a black hole, or lets it be.
+func (m *memNet) setDown(n *memNode, down bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down[n.addr] = down
+}
+
+func (m *memNet) isDown(n *memNode) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.down[n.addr]
+}
+
+// Dial implements Dialer.
+func (n *memNode) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (Link, error) {
+	if n.panics.Load() {
+		panic("boom")
+	}
+	m := n.net
+	m.mu.Lock()
+	to, down := m.nodes[addr], m.down[addr] || m.down[n.addr]
+	m.mu.Unlock()
+	if to == nil || down {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if !sleep(ctx, 2*m.latency) {
+		return nil, ctx.Err()
+	}
+	if to.id != id {
+		return nil, errors.New("another identity")
+	}
+	a := &memLink{net: m, owner: n, remote: to, gen: m.gens.Add(1)}
+	b := &memLink{net: m, owner: to, remote: n, gen: m.gens.Add(1)}
+	a.peer, b.peer = b, a
+	m.mu.Lock()
+	m.links = append(m.links, a, b)
+	m.mu.Unlock()
+	to.Connected(b)
+	return a, nil
+}
+
+func (l *memLink) PeerID() table.ID           { return l.remote.id }
+func (l *memLink) RemoteAddr() netip.AddrPort { return l.remote.addr }
+func (l *memLink) Generation() uint64         { return l.gen }
+
+func (l *memLink) Send(p []byte) error {
+	if l.closed.Load() {
+		return errors.New("closed")
+	}
+	if l.net.isDown(l.remote) || l.net.isDown(l.owner) {
+		return nil
+	}
+	p = append([]byte(nil), p...)
+	time.AfterFunc(l.net.latency, func() {
+		if !l.peer.closed.Load() {
+			l.remote.Handle(0, l.peer, p, l.net.now())
+		}
+	})
+	return nil
+}
+
+func (l *memLink) Close(string) {
+	for _, x := range []*memLink{l, l.peer} {
+		if !x.closed.Swap(true) {
+			time.AfterFunc(l.net.latency, func() { x.owner.Disconnected(x) })
+		}
+	}
+}
+
+// cut ends all links of a node.
+func (m *memNet) cut(n *memNode) {
+	m.mu.Lock()
+	links := append([]*memLink(nil), m.links...)
+	m.mu.Unlock()
+	for _, l := range links {
+		if l.owner == n {
+			l.Close("cut")
+		}
+	}
+}
+
+func TestSwarmFindsEveryone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := []*memNode{m.add(t, 0)}
+		for i := 1; i < 30; i++ {
+			nodes = append(nodes, m.add(t, i, nodes[0], nodes[i/2]))
+		}
+		time.Sleep(time.Minute)
+		for _, a := range nodes {
+			for _, b := range nodes {
+				if a == b {
+					continue
+				}
+				found, err := a.Lookup(t.Context(), b.id)
+				if err != nil || len(found) == 0 || found[0].ID != b.id {
+					t.Fatalf("%s does not find %s: %v, %d found", a.id.Short(), b.id.Short(), err, len(found))
+				}
+			}
+			if n := a.saw("dht.isolated", ""); n != 0 {
+				t.Error("isolated", n)
+			}
+		}
+		var v view.DHT
+		nodes[3].Fill(&v, m.now())
+		if v.Lookups.OK < 29 || v.Lookups.Failed != 0 || v.RPC.OK == 0 || v.RPC.Timeout != 0 || v.RPC.Pending != 0 ||
+			v.Lookups.P50MS <= 0 || v.Lookups.HopsP50 < 1 || v.Peers < 20 || v.Touch.Fast == 0 {
+			t.Errorf("%+v %+v %+v peers %d", v.Lookups, v.RPC, v.Touch, v.Peers)
+		}
+		if s := nodes[3].Stats(); s.Malformed+s.WrongPeer+s.Panics+s.SendErr+s.Quota != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Spec dht 12, 46: a seed that is down at the start is dialled again, and the
+// backoff ends when it is back.
+func TestSeedThatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		seed := m.add(t, 0)
+		m.setDown(seed, true)
+		n := m.add(t, 1, seed)
+		time.Sleep(10 * time.Minute)
+		if n.saw("dht.isolated", "") != 1 || n.Table().Len() != 0 {
+			t.Error("isolation is not told exactly once")
+		}
+		m.setDown(seed, false)
+		time.Sleep(2 * time.Minute)
+		if n.Table().Get(seed.id) == nil || seed.Table().Get(n.id) == nil || n.saw("dht.bootstrapped", "") != 1 {
+			t.Error("not connected after the seed is back")
+		}
+		// All links go at once: the way back is quick.
+		m.cut(n)
+		time.Sleep(10 * time.Second)
+		if n.Stats().Links == 0 {
+			t.Error("not reconnected")
+		}
+	})
+}
+
+// A lost connection is no death; a silent peer is asked, then removed, and the
+// removal is told.
+func TestDeadPeerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := []*memNode{m.add(t, 0)}
+		for i := 1; i < 6; i++ {
+			nodes = append(nodes, m.add(t, i, nodes[0]))
+		}
+		time.Sleep(time.Minute)
+		a, dead, cut := nodes[1], nodes[2], nodes[3]
+		if a.Table().Len() != 5 {
+			t.Fatal("knows", a.Table().Len())
+		}
+		m.cut(cut)
+		m.cut(dead)
+		m.setDown(dead, true)
+		time.Sleep(time.Minute)
+		if a.Table().Get(dead.id) == nil || a.Table().Get(cut.id) == nil {
+			t.Error("a lost connection removes")
+		}
+		time.Sleep(40 * time.Minute)
+		if a.Table().Get(dead.id) != nil || a.saw("dht.peer_removed", dead.id.String()) != 1 {
+			t.Error("the dead peer is still there, or its removal was not told")
+		}
+		if a.Table().Get(cut.id) == nil || a.Table().Len() != 4 {
+			t.Error("a live peer has gone")
+		}
+	})
+}
+
+// When the fault is our own network's, nobody is removed or charged.
+func TestOwnOutageCostsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := []*memNode{m.add(t, 0)}
+		for i := 1; i < 6; i++ {
+			nodes = append(nodes, m.add(t, i, nodes[0]))
+		}
+		time.Sleep(time.Minute)
+		a := nodes[1]
+		m.setDown(a, true)
+		m.cut(a)
+		time.Sleep(2 * time.Hour)
+		if a.Table().Len() != 5 {
+			t.Error("the table has shrunk to", a.Table().Len())
+		}
+		for _, c := range a.Table().Contacts(nil) {
+			if s := c.Trust().Score(m.now()); s < 0.5 {
+				t.Errorf("%s was charged: %v", c.ID().Short(), s)
+			}
+		}
+		m.setDown(a, false)
+		time.Sleep(5 * time.Minute)
+		if a.Stats().Links == 0 {
+			t.Error("not back")
+		}
+	})
+}
+
+func TestPanicIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		seed := m.add(t, 0)
+		n := m.add(t, 1, seed)
+		time.Sleep(10 * time.Second)
+		n.panics.Store(true)
+		if _, err := n.connect(t.Context(), testID(9), []table.Addr{{AddrPort: seed.addr}}, true); !errors.Is(err, ErrUnreachable) {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n.Stats().Panics != 1 || n.saw("dht.panic", "dial") != 1 {
+			t.Error("the panic was not told")
+		}
+		if _, err := n.Ping(t.Context(), seed.id); err != nil {
+			t.Error(err)
+		}
+	})
+}
