@@ -1,0 +1,141 @@
+package quicnet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is the UDP socket quic-go reads and writes. It is a *net.UDPConn in
+// all but one thing: quic-go ends a connection on the first error of a write,
+// so errors that pass (no buffer space, a firewall rule, a route that flaps)
+// are taken for what they are, one lost packet, and counted.
+type socket struct {
+	*net.UDPConn
+
+	// Constant after openSocket.
+	port      uint16
+	inode     uint64 // 0: unknown
+	rcvbuf    int    // bytes, as the kernel reports it
+	sndbuf    int
+	gso       bool
+	sndErrors uint64 // the machine's counter when we began
+	send      func(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error)
+
+	// Any goroutine (atomic).
+	sendErrors atomic.Uint64
+}
+
+// openSocket binds addr. An IPv4 address gets an IPv4 socket, "[::]" a dual
+// one, or, on a machine without IPv6, an IPv4 one.
+func openSocket(addr string, buffer int) (*socket, error) {
+	ua, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("quicnet: address %q: %w", addr, err)
+	}
+	network := "udp"
+	if ua.IP.To4() != nil { // with "udp", Go would make 0.0.0.0 dual stack
+		network = "udp4"
+	}
+	c, err := net.ListenUDP(network, ua)
+	if errors.Is(err, syscall.EAFNOSUPPORT) && network == "udp" && (ua.IP == nil || ua.IP.IsUnspecified()) {
+		c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero, Port: ua.Port})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("quicnet: listen on %s: %w", addr, err)
+	}
+	// quic-go would write its own complaint about small buffers to the standard
+	// log, into the console's screen; we report the sizes ourselves.
+	if err := os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"); err != nil {
+		return nil, errors.Join(fmt.Errorf("quicnet: %w", err), c.Close())
+	}
+	s := &socket{UDPConn: c, send: c.WriteMsgUDP, port: netip.MustParseAddrPort(c.LocalAddr().String()).Port()}
+	if err := s.tune(buffer); err != nil {
+		return nil, errors.Join(fmt.Errorf("quicnet: socket %s: %w", addr, err), c.Close())
+	}
+	return s, nil
+}
+
+// tune asks for large buffers and notes what the kernel has granted.
+func (s *socket) tune(buffer int) error {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var gerr error
+	err = raw.Control(func(fd uintptr) {
+		f := int(fd)
+		s.rcvbuf, gerr = growBuffer(f, buffer, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE)
+		if gerr != nil {
+			return
+		}
+		s.sndbuf, gerr = growBuffer(f, buffer, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE)
+		var st unix.Stat_t
+		if unix.Fstat(f, &st) == nil {
+			s.inode = st.Ino
+		}
+		_, gsoErr := unix.GetsockoptInt(f, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+		off, envErr := strconv.ParseBool(os.Getenv("QUIC_GO_DISABLE_GSO"))
+		s.gso = gsoErr == nil && (envErr != nil || !off)
+	})
+	s.sndErrors = sndbufErrors()
+	return errors.Join(err, gerr)
+}
+
+// growBuffer tries the ordinary option, then the one that needs CAP_NET_ADMIN
+// and ignores net.core.?mem_max. Neither has to succeed: the size counts.
+func growBuffer(fd, want, opt, force int) (int, error) {
+	for _, o := range []int{opt, force} {
+		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+		if err != nil {
+			return 0, err
+		}
+		if got >= 2*want { // the kernel doubles what it is asked for
+			return got, nil
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, o, want); err != nil && o == opt {
+			return 0, err
+		}
+	}
+	return unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+}
+
+// WriteMsgUDP is what quic-go sends with.
+func (s *socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, oobn, err = s.send(b, oob, addr)
+	if err == nil {
+		return n, oobn, nil
+	}
+	if errors.Is(err, syscall.EPERM) { // the first packet to an address may get this for nothing
+		n, oobn, err = s.send(b, oob, addr)
+	}
+	if err != nil && passing(err) {
+		s.sendErrors.Add(1)
+		return len(b), len(oob), nil
+	}
+	return n, oobn, err
+}
+
+// passing errors are the network's state of the moment. What is not here ends
+// the connection, except what quic-go handles itself: EMSGSIZE (path MTU
+// discovery) and EIO (no segmentation offload on this interface).
+func passing(err error) bool {
+	var no syscall.Errno
+	if !errors.As(err, &no) {
+		return false
+	}
+	switch no {
+	case syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN, syscall.EPERM, syscall.EACCES, syscall.ENETUNREACH,
+		syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ECONNREFUSED, syscall.EADDRNOTAVAIL:
+		return true
+	default:
+		return false
+	}
+}
