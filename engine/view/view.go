@@ -44,6 +44,7 @@ type Node struct {
 	CPUPct           float64   `json:"cpu_pct"`
 	CgroupLimitBytes uint64    `json:"cgroup_limit_bytes"`
 	SampleUS         float64   `json:"sample_us"` // what building this snapshot cost
+	Mallocs          uint64    `json:"mallocs"`   // heap objects allocated since the start
 }
 
 // Health is the verdict and, in words, what it rests on.

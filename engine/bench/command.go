@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Command is `signalbox bench` (contract section 6).
+func Command() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench WORKLOAD",
+		Short: "Put a measured load on a node",
+		Long: `Puts a measured load on a node of its own, started as a separate process on
+loopback so that its CPU is its own, or on --target. Loss is reported beside
+latency, and the node's CPU per delivered packet is the headline.`,
+	}
+	c.AddCommand(roomsCommand("room", "One room", RoomsParams{Rooms: 1, People: 5}),
+		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}), dispatchCommand())
+	return c
+}
+
+// output are the flags every workload has.
+type output struct {
+	json   bool
+	target string
+}
+
+func (o *output) flags(c *cobra.Command, remote bool) {
+	c.Flags().BoolVar(&o.json, "json", false, "print one JSON object")
+	if remote {
+		c.Flags().StringVar(&o.target, "target", "", "an address to load instead of a node of our own")
+	}
+}
+
+func (o *output) print(c *cobra.Command, r *Result) error {
+	if o.json {
+		return r.WriteJSON(c.OutOrStdout())
+	}
+	return r.WriteTable(c.OutOrStdout())
+}
+
+func roomsCommand(name, short string, p RoomsParams) *cobra.Command {
+	var o output
+	c := &cobra.Command{Use: name, Short: short + " of callers that exchange media", Args: cobra.NoArgs}
+	o.flags(c, true)
+	f := c.Flags()
+	if name == "rooms" {
+		f.IntVar(&p.Rooms, "rooms", p.Rooms, "rooms")
+	}
+	f.IntVar(&p.People, "people", p.People, "people in each room")
+	f.IntVar(&p.Talkers, "talkers", 0, "people in each room that talk (default: all)")
+	f.IntVar(&p.PPS, "pps", 50, "packets a second of each talker")
+	f.IntVar(&p.Payload, "payload", 108, "bytes of payload after the 12 byte header")
+	f.Float64Var(&p.Seconds, "seconds", 10, "how long they talk")
+	f.BoolVar(&p.Reports, "reports", false, "each talker reports its quality once a second")
+	f.IntVar(&p.Freeze, "freeze", 0, "listeners of the first room whose traffic stops, without a close, for the middle third")
+	f.IntVar(&p.Flood, "flood", 0, "forged QUIC Initials a second for the middle third")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		r, err := withNode(c.Context(), o.target, func(ctx context.Context, addr netip.AddrPort, n *Node) (*Result, error) {
+			return RunRooms(ctx, name, addr, n, p)
+		})
+		if err != nil {
+			return err
+		}
+		return o.print(c, r)
+	}
+	return c
+}
+
+func dispatchCommand() *cobra.Command {
+	var o output
+	var p DispatchParams
+	c := &cobra.Command{Use: "dispatch", Short: "The dispatcher alone, in this process", Args: cobra.NoArgs}
+	o.flags(c, false)
+	f := c.Flags()
+	f.IntVar(&p.Sources, "sources", 1000, "distinct source addresses")
+	f.Float64Var(&p.HotShare, "hot-share", 0, "share of all messages that come from one address, 0 to 0.99")
+	f.IntVar(&p.Wedge, "wedge", -1, "shard whose handler is stuck for ever")
+	f.IntVar(&p.RatePPS, "rate", 100000, "healthy messages a second")
+	f.Float64Var(&p.Seconds, "seconds", 5, "how long")
+	f.IntVar(&p.Shards, "shards", 8, "shards")
+	f.IntVar(&p.Capacity, "capacity", 1024, "messages a shard holds")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		r, err := RunDispatch(c.Context(), p)
+		if err != nil {
+			return err
+		}
+		return o.print(c, r)
+	}
+	return c
+}
+
+// withNode runs f against the target, or against a node started for it.
+func withNode(ctx context.Context, target string, f func(context.Context, netip.AddrPort, *Node) (*Result, error)) (*Result, error) {
+	if target != "" {
+		addr, err := netip.ParseAddrPort(target)
+		if err != nil {
+			return nil, fmt.Errorf("bench: --target: %w", err)
+		}
+		return f(ctx, addr, nil)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	n, err := StartNode(ctx, exe)
+	if err != nil {
+		return nil, err
+	}
+	r, err := f(ctx, n.Addr, n)
+	if serr := n.Stop(); err == nil && serr != nil {
+		err = fmt.Errorf("bench: the node did not end well: %w", serr)
+	}
+	return r, err
+}

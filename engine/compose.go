@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"signalbox/dht"
+	"signalbox/dht/table"
+	"signalbox/engine/attach"
+	"signalbox/engine/config"
+	"signalbox/engine/dispatch"
+	"signalbox/engine/metrics"
+	"signalbox/engine/quicnet"
+	"signalbox/engine/state"
+	"signalbox/engine/view"
+	"signalbox/relay"
+)
+
+// openRooms makes the relay: first of all, since the edge asks it about banned
+// addresses as soon as it listens.
+func (e *Engine) openRooms() {
+	r := e.cfg.Relay
+	e.relay = relay.New(relay.Config{
+		Shards: e.cfg.Dispatch.Shards, MaxSessions: e.cfg.MaxSessions, MaxRooms: r.MaxRooms, MaxRoomSize: r.MaxRoomSize,
+		QueueCapacity: r.QueueCapacity, QueueMaxAge: r.QueueMaxAge, ClientPPS: r.ClientPPS, ClientBPS: r.ClientBPS,
+		Now: e.mono,
+	})
+}
+
+// listenQUIC binds the one UDP port with both certificates.
+func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
+	tlsCert, err := e.keys.TLSCertificate()
+	if err != nil {
+		return nil, err
+	}
+	dhtCert, err := e.keys.DHTCertificate()
+	if err != nil {
+		return nil, err
+	}
+	id := e.keys.NodeID()
+	e.info = Info{
+		NodeID: hex.EncodeToString(id[:]), Fingerprint: e.keys.Fingerprint(),
+		TLSFingerprint: state.TLSFingerprint(tlsCert.Certificate[0]), PID: os.Getpid(),
+	}
+	q := e.cfg.QUIC
+	edge, err := quicnet.Listen(quicnet.Config{
+		Addr: e.cfg.ListenAddr, TLSCert: tlsCert, DHTCert: dhtCert, ResetKey: e.keys.Reset, TokenKey: e.keys.Token,
+		Retry: quicnet.RetryMode(q.Retry), RetryRate: q.RetryRate, HandshakeTimeout: q.HandshakeTimeout,
+		MaxConns: q.MaxConnections, MaxPerPrefix: q.MaxPerPrefix, ExemptLoopback: e.cfg.DHT.AllowLoopback,
+		Admit:   func(a netip.Addr) bool { return !e.relay.Banned(a) },
+		OnPanic: func(_ *quicnet.Conn, v any, stack []byte) { e.panickedAt("connection handler", v, stack) },
+		Log:     e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.info.Listen = edge.Addr().String()
+	return edge, nil
+}
+
+// compose makes the parts that cannot fail and ties them together.
+func (e *Engine) compose() error {
+	e.media = dispatch.New[mediaMsg](e.dispatchConfig(planeMedia), mediaHandler{e})
+	e.dhtq = dispatch.New[dhtMsg](e.dispatchConfig(planeDHT), dhtHandler{e})
+	seeds, err := e.seeds()
+	if err != nil {
+		return &config.ExitError{Code: config.ExitConfig, Err: err}
+	}
+	id, err := table.ParseID(e.info.NodeID)
+	if err != nil {
+		return err
+	}
+	e.dht, err = dht.New(dht.Config{
+		ID: id, ListenAddrs: []netip.AddrPort{e.edge.Addr()}, Seeds: seeds, AllowLoopback: e.cfg.DHT.AllowLoopback,
+		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e},
+	})
+	e.judge.seeds = len(seeds)
+	return err
+}
+
+func (e *Engine) dispatchConfig(plane string) dispatch.Config {
+	d := e.cfg.Dispatch
+	return dispatch.Config{Plane: plane, Shards: d.Shards, Capacity: d.Capacity, CapacityBytes: d.Bytes, Log: e.log, Event: e.event}
+}
+
+// seeds resolves the bootstrap peers. A name is looked up once, at the start.
+func (e *Engine) seeds() ([]dht.Seed, error) {
+	out := make([]dht.Seed, 0, len(e.cfg.DHT.Join))
+	for _, s := range e.cfg.DHT.Join {
+		id, addr, err := config.ParseJoin(s)
+		if err != nil {
+			return nil, err
+		}
+		tid, err := table.ParseID(id)
+		if err != nil {
+			return nil, fmt.Errorf("dht.join %q: %w", s, err)
+		}
+		ua, err := net.ResolveUDPAddr("udp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("dht.join %q: %w", s, err)
+		}
+		ap := ua.AddrPort()
+		out = append(out, dht.Seed{ID: tid, Addr: netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())})
+	}
+	return out, nil
+}
+
+// listenAdmin binds the admin socket and, if asked for, the metrics address.
+func (e *Engine) listenAdmin() error {
+	l, err := attach.Listen(e.cfg.AdminPath())
+	if err != nil {
+		return &config.ExitError{Code: config.ExitCantCreate, Err: err}
+	}
+	e.admin, e.info.Admin = l, e.cfg.AdminPath()
+	if e.cfg.MetricsAddr == "" {
+		return nil
+	}
+	m, err := net.Listen("tcp", e.cfg.MetricsAddr)
+	if err != nil {
+		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("metrics: %w", err)}
+	}
+	e.metrics, e.info.Metrics = m, m.Addr().String()
+	return nil
+}
+
+func (e *Engine) serveAdmin(ctx context.Context) error {
+	return attach.NewServer(e, e.log).Serve(ctx, e.admin)
+}
+
+func (e *Engine) serveMetrics(ctx context.Context) error {
+	if e.metrics == nil {
+		return nil
+	}
+	srv := &http.Server{
+		Handler: metrics.Handler(e), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if err := srv.Close(); err != nil {
+			e.log.Debug("metrics server", "err", err)
+		}
+	})
+	defer stop()
+	if err := srv.Serve(e.metrics); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// closeAll closes what New has opened.
+func (e *Engine) closeAll() error {
+	var errs []error
+	if e.edge != nil {
+		errs = append(errs, e.edge.Close())
+	}
+	for _, l := range []net.Listener{e.admin, e.metrics} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// InjectFault runs f inside the loop of the shard of plane that serves host:
+// f may wait, or panic. It is how tests and demos plant what supervision must
+// handle; nothing on the network can reach it.
+func (e *Engine) InjectFault(plane string, host netip.Addr, f func()) error {
+	if plane == planeDHT {
+		return e.dhtq.Inject(e.dhtq.ShardOf(host), f)
+	}
+	return e.media.Inject(e.media.ShardOf(host), f)
+}
+
+// Reload takes over what may change while running: the log level. Everything
+// else needs a restart, and the event says so.
+func (e *Engine) Reload(cfg config.Config) error {
+	if err := e.level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		return fmt.Errorf("engine: reload: %w", err)
+	}
+	e.event(view.Event{Kind: "reload", Message: "log level " + cfg.LogLevel + "; other settings take effect at the next start"})
+	return nil
+}

@@ -1,0 +1,169 @@
+// Package config is what an operator can set, where a setting may come from
+// and what it must look like: defaults, a TOML file, SIGNALBOX_* variables and
+// flags, in rising precedence (contract section 1). Keys written for wzp-relay
+// are accepted with the same meaning (spec wzp 6.2).
+//
+// The package also holds the exit codes, since most of them are first known
+// where a setting turns out to be unusable. It reads the environment only as
+// far as LoadOptions hands it in, and imports nothing of this module.
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// Config is one complete set of settings. Default makes a usable one without a
+// state directory; Load makes a complete and checked one. It is a plain value:
+// copying it copies everything but the slices' backing arrays, which nobody
+// modifies after Load.
+type Config struct {
+	StateDir      string        `koanf:"state_dir"`      // identity, audit log; 0700
+	Identity      string        `koanf:"identity"`       // identity file; empty: StateDir/identity
+	ListenAddr    string        `koanf:"listen_addr"`    // the one UDP port, host:port
+	AdvertiseAddr string        `koanf:"advertise_addr"` // told to clients and DHT peers; empty: guessed
+	AdminSocket   string        `koanf:"admin_socket"`   // unix socket; empty: StateDir/admin.sock
+	MetricsAddr   string        `koanf:"metrics_addr"`   // HTTP host:port; empty: off
+	WSAddr        string        `koanf:"ws_addr"`        // WebSocket bridge host:port; empty: off
+	LogLevel      string        `koanf:"log_level"`      // debug, info, warn, error
+	LogFormat     string        `koanf:"log_format"`     // auto, text, json
+	DrainTimeout  time.Duration `koanf:"drain_timeout"`  // over which TERM spreads the closes
+	MaxSessions   int           `koanf:"max_sessions"`   // participants on this node
+
+	SSH      SSH      `koanf:"ssh"`
+	DHT      DHT      `koanf:"dht"`
+	Dispatch Dispatch `koanf:"dispatch"`
+	QUIC     QUIC     `koanf:"quic"`
+	Relay    Relay    `koanf:"relay"`
+
+	Peers       []Peer       `koanf:"peers"`
+	Trusted     []Trusted    `koanf:"trusted"`
+	GlobalRooms []GlobalRoom `koanf:"global_rooms"`
+
+	Legacy Legacy `koanf:",squash"`
+
+	// Warnings name every setting that is accepted and has no effect, in words
+	// for the operator. Load fills it in.
+	Warnings []string `koanf:"-"`
+}
+
+// SSH is the console over SSH.
+type SSH struct {
+	Listen         string `koanf:"listen"`          // host:port; empty: off
+	AuthorizedKeys string `koanf:"authorized_keys"` // file in OpenSSH's format
+}
+
+// DHT is the Kademlia node.
+type DHT struct {
+	Join          []string `koanf:"join"`           // ID@HOST:PORT, see ParseJoin
+	AllowLoopback bool     `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
+}
+
+// Dispatch is the sharded dispatcher; every plane gets one of this shape.
+type Dispatch struct {
+	Shards   int `koanf:"shards"`   // per plane
+	Capacity int `koanf:"capacity"` // messages a shard may hold
+	Bytes    int `koanf:"bytes"`    // bytes a shard may hold; 0: 4 KiB times Capacity
+}
+
+// Retry modes of QUIC: when a stranger must prove its address before we keep
+// any state for it.
+const (
+	RetryAuto   = "auto" // above RetryRate handshakes a second
+	RetryAlways = "always"
+	RetryNever  = "never"
+)
+
+// QUIC is the front door.
+type QUIC struct {
+	Retry            string        `koanf:"retry"`             // auto, always, never
+	RetryRate        float64       `koanf:"retry_rate"`        // handshakes/s above which auto asks for a Retry
+	HandshakeTimeout time.Duration `koanf:"handshake_timeout"` // a handshake must be over by then
+	MaxConnections   int           `koanf:"max_connections"`   // at the same time
+	MaxPerPrefix     int           `koanf:"max_per_prefix"`    // of one IPv4 address or IPv6 /64
+}
+
+// Relay bounds what one room and one client may cost.
+type Relay struct {
+	MaxRooms      int           `koanf:"max_rooms"`
+	MaxRoomSize   int           `koanf:"max_room_size"`
+	ClientPPS     int           `koanf:"client_pps"`     // packets/s one client may send
+	ClientBPS     int           `koanf:"client_bps"`     // bytes/s one client may send
+	QueueCapacity int           `koanf:"queue_capacity"` // packets waiting for one receiver
+	QueueMaxAge   time.Duration `koanf:"queue_max_age"`  // older ones are worthless and dropped
+}
+
+// Peer is a relay we keep a federation link to (spec wzp 6.2).
+type Peer struct {
+	URL         string `koanf:"url"` // host:port
+	Fingerprint string `koanf:"fingerprint"`
+	Label       string `koanf:"label"`
+	Unproven    bool   `koanf:"unproven"` // admit although it cannot prove who it is
+}
+
+// Trusted is a relay that may link to us (spec wzp 6.2).
+type Trusted struct {
+	Fingerprint string `koanf:"fingerprint"`
+	Label       string `koanf:"label"`
+	Unproven    bool   `koanf:"unproven"` // admit although it cannot prove who it is
+}
+
+// GlobalRoom is a room shared over federation links.
+type GlobalRoom struct {
+	Name string `koanf:"name"`
+}
+
+// Legacy are the remaining keys of wzp-relay (spec wzp 6.1, 6.2).
+// Config.Warnings says which of them have no effect.
+type Legacy struct {
+	RemoteRelay       string   `koanf:"remote_relay"`
+	AuthURL           string   `koanf:"auth_url"`
+	MetricsPort       int      `koanf:"metrics_port"` // Load turns it into MetricsAddr
+	WSPort            int      `koanf:"ws_port"`      // Load turns it into WSAddr
+	ProbeTargets      []string `koanf:"probe_targets"`
+	ProbeMesh         bool     `koanf:"probe_mesh"`
+	TrunkingEnabled   bool     `koanf:"trunking_enabled"`
+	StaticDir         string   `koanf:"static_dir"`
+	DebugTap          string   `koanf:"debug_tap"`
+	EventLog          string   `koanf:"event_log"`
+	JitterTargetDepth int      `koanf:"jitter_target_depth"`
+	JitterMaxDepth    int      `koanf:"jitter_max_depth"`
+}
+
+// Default returns the settings of a node nobody has configured. StateDir and
+// AdminSocket are empty, since they depend on the environment; Load and
+// Resolve fill them in.
+func Default() Config {
+	return Config{
+		ListenAddr:   "[::]:4433",
+		LogLevel:     "info",
+		LogFormat:    "auto",
+		DrainTimeout: 20 * time.Second,
+		MaxSessions:  10_000,
+		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
+		QUIC: QUIC{
+			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,
+			MaxConnections: 16_384, MaxPerPrefix: 4096,
+		},
+		Relay: Relay{
+			MaxRooms: 10_000, MaxRoomSize: 1000, ClientPPS: 400, ClientBPS: 512_000,
+			QueueCapacity: 256, QueueMaxAge: 500 * time.Millisecond,
+		},
+	}
+}
+
+// IdentityPath is where the identity file is.
+func (c *Config) IdentityPath() string {
+	if c.Identity != "" {
+		return c.Identity
+	}
+	return filepath.Join(c.StateDir, "identity")
+}
+
+// AdminPath is where the admin socket is.
+func (c *Config) AdminPath() string {
+	if c.AdminSocket != "" {
+		return c.AdminSocket
+	}
+	return filepath.Join(c.StateDir, "admin.sock")
+}

@@ -1,0 +1,161 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Key describes one setting.
+type Key struct {
+	Name  string // TOML key, dotted: dispatch.shards
+	Flag  string // without dashes; empty: no flag
+	Short string // one-letter flag
+	Arg   string // what the value is, in capitals, for help; empty for switches
+	Help  string // one line
+	Lists bool   // the flag may be repeated and adds to what the file says
+	kind  kind
+}
+
+// Env is the environment variable of the key.
+func (k Key) Env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "_"))
+}
+
+// Bool tells whether the setting is a switch.
+func (k Key) Bool() bool { return k.kind == kindBool }
+
+const envPrefix = "SIGNALBOX_"
+
+type kind uint8
+
+const (
+	kindString kind = iota
+	kindBool
+	kindInt
+	kindFloat
+	kindDuration
+	kindStrings
+	kindTables // [[peers]] and the like
+)
+
+// keys is every setting, in the order of config show. Kinds come from Config.
+var keys = withKinds([]Key{
+	{Name: "state_dir", Flag: "state-dir", Arg: "DIR", Help: "identity, audit log and other files of this node (default $STATE_DIRECTORY, else $XDG_STATE_HOME/signalbox)"},
+	{Name: "identity", Flag: "identity", Short: "i", Arg: "FILE", Help: "identity file (default <state-dir>/identity)"},
+	{Name: "listen_addr", Flag: "listen", Arg: "ADDR", Help: "the one UDP port, for the relay and the DHT"},
+	{Name: "advertise_addr", Flag: "advertise", Arg: "ADDR", Help: "address told to clients and DHT peers (default guessed)"},
+	{Name: "admin_socket", Flag: "admin", Arg: "PATH", Help: "admin socket (default $RUNTIME_DIRECTORY/admin.sock, else <state-dir>/admin.sock)"},
+	{Name: "metrics_addr", Flag: "metrics", Arg: "ADDR", Help: "HTTP with /metrics, /healthz and /readyz (default off)"},
+	{Name: "ws_addr", Flag: "ws", Arg: "ADDR", Help: "WebSocket bridge GET /ws/<room> (default off)"},
+	{Name: "log_level", Flag: "log-level", Arg: "LEVEL", Help: "debug, info, warn or error"},
+	{Name: "log_format", Flag: "log-format", Arg: "FORMAT", Help: "auto, text or json; auto is text on a terminal"},
+	{Name: "drain_timeout", Flag: "drain-timeout", Arg: "DURATION", Help: "over which TERM spreads the closes"},
+	{Name: "max_sessions", Flag: "max-sessions", Arg: "N", Help: "participants on this node"},
+	{Name: "ssh.listen", Flag: "ssh", Arg: "ADDR", Help: "the console over SSH (default off)"},
+	{Name: "ssh.authorized_keys", Flag: "ssh-authorized-keys", Arg: "FILE", Help: "who may use the console over SSH"},
+	{Name: "dht.join", Flag: "dht-join", Arg: "ID@ADDR", Lists: true, Help: "bootstrap peer (repeatable)"},
+	{Name: "dht.allow_loopback", Flag: "insecure-allow-loopback", Help: "lift the loopback and IP-diversity rules, for tests and demos"},
+	{Name: "dispatch.shards", Flag: "shards", Arg: "N", Help: "shards of each plane"},
+	{Name: "dispatch.capacity", Flag: "shard-capacity", Arg: "N", Help: "messages a shard may hold"},
+	{Name: "dispatch.bytes", Arg: "N", Help: "bytes a shard may hold; 0 is 4 KiB times the capacity"},
+	{Name: "quic.retry", Arg: "MODE", Help: "auto, always or never: when strangers must prove their address first"},
+	{Name: "quic.retry_rate", Arg: "N", Help: "handshakes a second above which auto asks for the proof"},
+	{Name: "quic.handshake_timeout", Arg: "DURATION", Help: "by which a handshake must be over"},
+	{Name: "quic.max_connections", Arg: "N", Help: "connections at the same time"},
+	{Name: "quic.max_per_prefix", Arg: "N", Help: "connections of one IPv4 address or IPv6 /64"},
+	{Name: "relay.max_rooms", Arg: "N", Help: "rooms at the same time"},
+	{Name: "relay.max_room_size", Arg: "N", Help: "participants in one room"},
+	{Name: "relay.client_pps", Arg: "N", Help: "packets a second one client may send"},
+	{Name: "relay.client_bps", Arg: "N", Help: "bytes a second one client may send"},
+	{Name: "relay.queue_capacity", Arg: "N", Help: "packets that may wait for one receiver"},
+	{Name: "relay.queue_max_age", Arg: "DURATION", Help: "after which a waiting packet is worthless"},
+	{Name: "peers", Help: "relays to link to: url, fingerprint, label, unproven"},
+	{Name: "trusted", Help: "relays that may link to us: fingerprint, label, unproven"},
+	{Name: "global_rooms", Flag: "global-room", Arg: "NAME", Lists: true, Help: "federated room (repeatable)"},
+	{Name: "remote_relay", Flag: "remote", Arg: "ADDR", Help: "wzp-relay: forward everything to this relay"},
+	{Name: "auth_url", Flag: "auth-url", Arg: "URL", Help: "wzp-relay: where tokens are checked"},
+	{Name: "metrics_port", Flag: "metrics-port", Arg: "N", Help: "wzp-relay: same as --metrics 0.0.0.0:N"},
+	{Name: "ws_port", Flag: "ws-port", Arg: "N", Help: "wzp-relay: same as --ws 0.0.0.0:N"},
+	{Name: "probe_targets", Flag: "probe", Arg: "ADDR", Lists: true, Help: "wzp-relay: relay to probe (repeatable)"},
+	{Name: "probe_mesh", Flag: "probe-mesh", Help: "wzp-relay: log the probe mesh"},
+	{Name: "trunking_enabled", Flag: "trunking", Help: "wzp-relay: several packets in one datagram"},
+	{Name: "static_dir", Flag: "static-dir", Arg: "DIR", Help: "wzp-relay: files served beside the WebSocket bridge"},
+	{Name: "debug_tap", Flag: "debug-tap", Arg: "ROOM", Help: "wzp-relay: log the headers of a room's packets"},
+	{Name: "event_log", Flag: "event-log", Arg: "FILE", Help: "wzp-relay: write federation events to a file"},
+	{Name: "jitter_target_depth", Arg: "N", Help: "wzp-relay: never had an effect"},
+	{Name: "jitter_max_depth", Arg: "N", Help: "wzp-relay: never had an effect"},
+})
+
+// Keys returns every setting, in the order of config show.
+func Keys() []Key { return slices.Clone(keys) }
+
+// keyNamed returns the setting of that name.
+func keyNamed(name string) (Key, bool) {
+	for _, k := range keys {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Key{}, false
+}
+
+// withKinds gives every key the kind of its field in Config.
+func withKinds(ks []Key) []Key {
+	kinds := map[string]kind{}
+	structKinds(reflect.TypeFor[Config](), "", kinds)
+	for i := range ks {
+		ks[i].kind = kinds[ks[i].Name]
+	}
+	return ks
+}
+
+// structKinds collects the leaves of t under their dotted names.
+func structKinds(t reflect.Type, prefix string, out map[string]kind) {
+	for f := range t.Fields() {
+		name, opt, _ := strings.Cut(f.Tag.Get("koanf"), ",")
+		switch {
+		case name == "-":
+		case opt == "squash":
+			structKinds(f.Type, prefix, out)
+		case f.Type.Kind() == reflect.Struct:
+			structKinds(f.Type, prefix+name+".", out)
+		default:
+			out[prefix+name] = kindOf(f.Type)
+		}
+	}
+}
+
+func kindOf(t reflect.Type) kind {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return kindDuration
+	case t == reflect.TypeFor[[]string]():
+		return kindStrings
+	case t.Kind() == reflect.Slice:
+		return kindTables
+	case t.Kind() == reflect.Bool:
+		return kindBool
+	case t.Kind() == reflect.Int:
+		return kindInt
+	case t.Kind() == reflect.Float64:
+		return kindFloat
+	default:
+		return kindString
+	}
+}
+
+// tableFields are the keys inside an entry of a list of tables.
+func tableFields(name string) map[string]kind {
+	out := map[string]kind{}
+	switch name {
+	case "peers":
+		structKinds(reflect.TypeFor[Peer](), "", out)
+	case "trusted":
+		structKinds(reflect.TypeFor[Trusted](), "", out)
+	case "global_rooms":
+		structKinds(reflect.TypeFor[GlobalRoom](), "", out)
+	}
+	return out
+}

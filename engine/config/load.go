@@ -1,0 +1,262 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+)
+
+// maxFile bounds the configuration file: what is larger is not one.
+const maxFile = 1 << 20
+
+// LoadOptions say where settings come from.
+type LoadOptions struct {
+	File  string         // TOML; empty: $SIGNALBOX_CONFIG of Env, else none
+	Env   []string       // KEY=VALUE, as of os.Environ; nil: no environment
+	Flags map[string]any // by TOML key, only those that were set
+}
+
+// Origins says of every key where its value came from: "default",
+// "file PATH", "env NAME" or "flag --NAME".
+type Origins map[string]string
+
+// FieldError is one setting that cannot be used.
+type FieldError struct {
+	Key     string
+	Origin  string // as in Origins; empty when it does not matter
+	Problem string
+}
+
+// Error is one line for the operator.
+func (e *FieldError) Error() string {
+	s := e.Key + ": " + e.Problem
+	if e.Origin != "" && e.Origin != originDefault {
+		s += " (" + e.Origin + ")"
+	}
+	return s
+}
+
+const originDefault = "default"
+
+// layer is what one place says, by key.
+type layer struct {
+	values map[string]any
+	origin func(key string) string
+}
+
+// Load merges defaults, file, environment and flags, fills in what depends on
+// the environment, and checks the result. Everything that is wrong is told at
+// once: the error is an *ExitError with code 78 around joined *FieldErrors.
+func Load(o LoadOptions) (Config, Origins, error) {
+	env := environment(o.Env)
+	file := o.File
+	if file == "" {
+		file = env["SIGNALBOX_CONFIG"]
+	}
+	var layers []layer
+	var errs []error
+	if file != "" {
+		l, err := fileLayer(file)
+		layers, errs = append(layers, l), append(errs, err)
+	}
+	l, err := envLayer(o.Env)
+	layers, errs = append(layers, l), append(errs, err)
+	l, err = flagLayer(o.Flags)
+	layers, errs = append(layers, l), append(errs, err)
+
+	cfg, origins, err := merge(layers)
+	errs = append(errs, err)
+	if err == nil {
+		errs = append(errs, cfg.resolve(env, origins), cfg.validate(origins))
+	}
+	cfg.Warnings = cfg.warnings(origins)
+	if err := errors.Join(errs...); err != nil {
+		return cfg, origins, &ExitError{Code: ExitConfig, Err: err}
+	}
+	return cfg, origins, nil
+}
+
+// merge lays the layers over the defaults, the last on top. Lists of keys
+// marked Lists grow with each flag layer instead of being replaced.
+func merge(layers []layer) (Config, Origins, error) {
+	cfg := Default()
+	origins := Origins{}
+	for _, k := range keys {
+		origins[k.Name] = originDefault
+	}
+	k := koanf.New(".")
+	for i, l := range layers {
+		for _, name := range slices.Sorted(maps.Keys(l.values)) {
+			v := l.values[name]
+			if key, _ := keyNamed(name); key.Lists && i == len(layers)-1 && k.Exists(name) {
+				v = appendList(k.Get(name), v)
+				origins[name] += " + " + l.origin(name)
+			} else {
+				origins[name] = l.origin(name)
+			}
+			if err := k.Load(confmap.Provider(map[string]any{name: v}, "."), nil); err != nil {
+				return cfg, origins, fmt.Errorf("config: %s: %w", name, err)
+			}
+		}
+	}
+	if err := k.Unmarshal("", &cfg); err != nil {
+		return cfg, origins, fmt.Errorf("config: %w", err)
+	}
+	return cfg, origins, nil
+}
+
+// appendList adds two lists as koanf holds them.
+func appendList(a, b any) any {
+	switch a := a.(type) {
+	case []string:
+		if b, ok := b.([]string); ok {
+			return slices.Concat(a, b)
+		}
+	case []any:
+		if b, ok := b.([]any); ok {
+			return slices.Concat(a, b)
+		}
+	}
+	return b
+}
+
+// fileLayer reads the TOML file.
+func fileLayer(path string) (layer, error) {
+	l := layer{values: map[string]any{}, origin: func(string) string { return "file " + path }}
+	b, err := readFile(path)
+	if err != nil {
+		return l, err
+	}
+	raw, err := parseTOML(path, b)
+	if err != nil {
+		return l, err
+	}
+	return l, flatten(raw, "", "file "+path, l.values)
+}
+
+func readFile(path string) (b []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("configuration file %s: larger than %d bytes", path, maxFile)
+	}
+	return b, nil
+}
+
+// flatten turns nested tables into checked values by dotted key.
+func flatten(in map[string]any, prefix, origin string, out map[string]any) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		v, full := in[name], prefix+name
+		if k, ok := keyNamed(full); ok {
+			c, err := convert(k, v)
+			if err != nil {
+				errs = append(errs, &FieldError{full, origin, err.Error()})
+				continue
+			}
+			out[full] = c
+			continue
+		}
+		if sub, ok := v.(map[string]any); ok && isSection(full) {
+			errs = append(errs, flatten(sub, full+".", origin, out))
+			continue
+		}
+		errs = append(errs, unknownKey(full, origin))
+	}
+	return errors.Join(errs...)
+}
+
+func isSection(name string) bool {
+	return slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
+}
+
+// envLayer picks the SIGNALBOX_* variables.
+func envLayer(env []string) (layer, error) {
+	l := layer{values: map[string]any{}, origin: func(key string) string {
+		k, _ := keyNamed(key)
+		return "env " + k.Env()
+	}}
+	byName := map[string]Key{}
+	for _, k := range keys {
+		byName[k.Env()] = k
+	}
+	var errs []error
+	for _, kv := range env {
+		name, val, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, envPrefix) || name == envPrefix+"CONFIG" {
+			continue
+		}
+		k, ok := byName[name]
+		if !ok {
+			errs = append(errs, &FieldError{Key: name, Problem: "unknown variable" + didYouMean(name, slices.Collect(maps.Keys(byName)))})
+			continue
+		}
+		v, err := convert(k, val)
+		if err != nil {
+			errs = append(errs, &FieldError{k.Name, "env " + name, err.Error()})
+			continue
+		}
+		l.values[k.Name] = v
+	}
+	return l, errors.Join(errs...)
+}
+
+// flagLayer checks the flags that were set.
+func flagLayer(flags map[string]any) (layer, error) {
+	l := layer{values: map[string]any{}, origin: func(key string) string {
+		k, _ := keyNamed(key)
+		return "flag --" + k.Flag
+	}}
+	return l, flatten(nest(flags), "", "flag", l.values)
+}
+
+// nest is the inverse of flatten's naming, for keys with dots in them.
+func nest(flat map[string]any) map[string]any {
+	out := map[string]any{}
+	for name, v := range flat {
+		section, leaf, ok := strings.Cut(name, ".")
+		if !ok {
+			out[name] = v
+			continue
+		}
+		sub, ok := out[section].(map[string]any)
+		if !ok {
+			sub = map[string]any{}
+			out[section] = sub
+		}
+		sub[leaf] = v
+	}
+	return out
+}
+
+func environment(env []string) map[string]string {
+	m := map[string]string{}
+	for _, kv := range env {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			m[k] = v
+		}
+	}
+	return m
+}
+
+func unknownKey(name, origin string) error {
+	names := make([]string, 0, len(keys))
+	for _, k := range keys {
+		names = append(names, k.Name)
+	}
+	return &FieldError{name, origin, "unknown key" + didYouMean(name, names)}
+}

@@ -1,0 +1,86 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Entry is one line of config show.
+type Entry struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`
+	Origin string `json:"origin"`
+}
+
+// Text is the value as it would be written in TOML, more or less.
+func (e Entry) Text() string {
+	switch v := e.Value.(type) {
+	case string:
+		return fmt.Sprintf("%q", v)
+	case []string:
+		q := make([]string, len(v))
+		for i, s := range v {
+			q[i] = fmt.Sprintf("%q", s)
+		}
+		return "[" + strings.Join(q, ", ") + "]"
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// Entries lists every setting with its value and where it came from. Passwords
+// inside URLs are left out.
+func Entries(c Config, o Origins) []Entry {
+	values := map[string]any{}
+	leaves(reflect.ValueOf(c), "", values)
+	out := make([]Entry, 0, len(keys))
+	for _, k := range keys {
+		v := values[k.Name]
+		if k.Name == "auth_url" {
+			if u, err := url.Parse(c.Legacy.AuthURL); err == nil {
+				v = u.Redacted()
+			}
+		}
+		out = append(out, Entry{k.Name, v, o[k.Name]})
+	}
+	return out
+}
+
+// leaves collects the values of a Config under their dotted names.
+func leaves(v reflect.Value, prefix string, out map[string]any) {
+	for f, fv := range v.Fields() {
+		name, opt, _ := strings.Cut(f.Tag.Get("koanf"), ",")
+		switch {
+		case name == "-":
+		case opt == "squash":
+			leaves(fv, prefix, out)
+		case fv.Kind() == reflect.Struct:
+			leaves(fv, prefix+name+".", out)
+		default:
+			out[prefix+name] = plain(fv)
+		}
+	}
+}
+
+// plain makes a value that prints and encodes the way it is written.
+func plain(v reflect.Value) any {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return x.String()
+	case []string:
+		return append([]string{}, x...)
+	}
+	if v.Kind() != reflect.Slice {
+		return v.Interface()
+	}
+	rows := []map[string]any{}
+	for i := range v.Len() {
+		m := map[string]any{}
+		leaves(v.Index(i), "", m)
+		rows = append(rows, m)
+	}
+	return rows
+}

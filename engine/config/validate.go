@@ -1,0 +1,172 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// checker collects what is wrong with a Config.
+type checker struct {
+	origins Origins
+	errs    []error
+}
+
+func (c *checker) fail(key, format string, args ...any) {
+	c.errs = append(c.errs, &FieldError{key, c.origins[key], fmt.Sprintf(format, args...)})
+}
+
+func between[T cmp.Ordered](c *checker, key string, v, lo, hi T) {
+	if v < lo || v > hi {
+		c.fail(key, "%v is out of range: %v to %v", v, lo, hi)
+	}
+}
+
+func (c *checker) oneOf(key, v string, allowed ...string) {
+	for _, a := range allowed {
+		if v == a {
+			return
+		}
+	}
+	c.fail(key, "%q is none of %s%s", v, strings.Join(allowed, ", "), didYouMean(v, append([]string(nil), allowed...)))
+}
+
+// addr checks a host:port that may be empty.
+func (c *checker) addr(key, v string) {
+	if v == "" {
+		return
+	}
+	if _, err := normalAddr(v); err != nil {
+		c.fail(key, "%v", err)
+	}
+}
+
+// Validate checks every setting and tells everything that is wrong at once,
+// as joined *FieldErrors.
+func (c *Config) Validate() error { return c.validate(Origins{}) }
+
+func (c *Config) validate(o Origins) error {
+	k := &checker{origins: o}
+	if c.ListenAddr == "" {
+		k.fail("listen_addr", "must not be empty")
+	}
+	k.addr("listen_addr", c.ListenAddr)
+	k.addr("advertise_addr", c.AdvertiseAddr)
+	k.addr("metrics_addr", c.MetricsAddr)
+	k.addr("ws_addr", c.WSAddr)
+	k.addr("ssh.listen", c.SSH.Listen)
+	k.addr("remote_relay", c.Legacy.RemoteRelay)
+	for _, a := range c.Legacy.ProbeTargets {
+		k.addr("probe_targets", a)
+	}
+	k.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	k.oneOf("log_format", c.LogFormat, "auto", "text", "json")
+	between(k, "drain_timeout", c.DrainTimeout, 0, time.Hour)
+	between(k, "max_sessions", c.MaxSessions, 1, 10_000_000)
+	between(k, "metrics_port", c.Legacy.MetricsPort, 0, 65535)
+	between(k, "ws_port", c.Legacy.WSPort, 0, 65535)
+	c.validateDispatch(k)
+	c.validateLimits(k)
+	c.validateNames(k)
+	return errors.Join(k.errs...)
+}
+
+func (c *Config) validateDispatch(k *checker) {
+	between(k, "dispatch.shards", c.Dispatch.Shards, 1, 256)
+	between(k, "dispatch.capacity", c.Dispatch.Capacity, 16, 1<<20)
+	between(k, "dispatch.bytes", c.Dispatch.Bytes, 0, 1<<30)
+	if b := c.Dispatch.Bytes; b > 0 && b < 1<<16 {
+		k.fail("dispatch.bytes", "%d is below 65536, less than a few dozen packets", b)
+	}
+}
+
+func (c *Config) validateLimits(k *checker) {
+	k.oneOf("quic.retry", c.QUIC.Retry, RetryAuto, RetryAlways, RetryNever)
+	between(k, "quic.retry_rate", c.QUIC.RetryRate, 1, 1e6)
+	between(k, "quic.handshake_timeout", c.QUIC.HandshakeTimeout, 100*time.Millisecond, time.Minute)
+	between(k, "quic.max_connections", c.QUIC.MaxConnections, 1, 10_000_000)
+	between(k, "quic.max_per_prefix", c.QUIC.MaxPerPrefix, 1, 10_000_000)
+	between(k, "relay.max_rooms", c.Relay.MaxRooms, 1, 10_000_000)
+	between(k, "relay.max_room_size", c.Relay.MaxRoomSize, 2, 1_000_000)
+	between(k, "relay.client_pps", c.Relay.ClientPPS, 1, 1_000_000)
+	between(k, "relay.client_bps", c.Relay.ClientBPS, 1000, 1_000_000_000)
+	between(k, "relay.queue_capacity", c.Relay.QueueCapacity, 8, 1<<16)
+	between(k, "relay.queue_max_age", c.Relay.QueueMaxAge, time.Millisecond, time.Minute)
+}
+
+func (c *Config) validateNames(k *checker) {
+	for _, j := range c.DHT.Join {
+		if _, _, err := ParseJoin(j); err != nil {
+			k.fail("dht.join", "%v", err)
+		}
+	}
+	for i, p := range c.Peers {
+		if p.Fingerprint == "" {
+			k.fail("peers", "entry %d: fingerprint is missing", i+1)
+		}
+		if _, err := normalAddr(p.URL); err != nil {
+			k.fail("peers", "entry %d: url: %v", i+1, err)
+		}
+	}
+	for i, t := range c.Trusted {
+		if t.Fingerprint == "" {
+			k.fail("trusted", "entry %d: fingerprint is missing", i+1)
+		}
+	}
+	for i, r := range c.GlobalRooms {
+		if r.Name == "" {
+			k.fail("global_rooms", "entry %d: name is missing", i+1)
+		}
+	}
+	if u := c.Legacy.AuthURL; u != "" {
+		if p, err := url.Parse(u); err != nil || p.Host == "" || (p.Scheme != "http" && p.Scheme != "https") {
+			k.fail("auth_url", "wants an http or https URL")
+		}
+	}
+	if c.SSH.Listen != "" && c.SSH.AuthorizedKeys == "" {
+		k.fail("ssh.authorized_keys", "is needed with ssh.listen: nobody could log in")
+	}
+}
+
+// warnings names every setting that was given and has no effect.
+func (c *Config) warnings(o Origins) []string {
+	var out []string
+	for _, w := range unserved {
+		if from := o[w.key]; from != "" && from != originDefault {
+			out = append(out, fmt.Sprintf("%s has no effect: %s (%s)", w.key, w.why, from))
+		}
+	}
+	for _, p := range c.Peers {
+		if p.Unproven {
+			out = append(out, fmt.Sprintf("peers: %s is admitted although it cannot prove who it is", cmp.Or(p.Label, p.URL)))
+		}
+	}
+	for _, t := range c.Trusted {
+		if t.Unproven {
+			out = append(out, fmt.Sprintf("trusted: %s is admitted although it cannot prove who it is", cmp.Or(t.Label, t.Fingerprint)))
+		}
+	}
+	return out
+}
+
+// unserved are the accepted keys that nothing is made of.
+var unserved = []struct{ key, why string }{
+	{"auth_url", "tokens are NOT checked, everybody who reaches this node may join a room"},
+	{"remote_relay", "forwarding to another relay is not built, calls stay on this node"},
+	{"peers", "federation is not built, no link is made"},
+	{"trusted", "federation is not built, no link is admitted"},
+	{"global_rooms", "federation is not built, rooms stay on this node"},
+	{"ws_addr", "the WebSocket bridge is not built"},
+	{"ssh.listen", "the console over SSH is not built; use attach"},
+	{"probe_targets", "probing is not built"},
+	{"probe_mesh", "probing is not built"},
+	{"trunking_enabled", "packets travel one to a datagram"},
+	{"static_dir", "files are not served"},
+	{"debug_tap", "the debug tap is not built; use ctl explain"},
+	{"event_log", "there are no federation events to write"},
+	{"jitter_target_depth", "wzp-relay ignores it too"},
+	{"jitter_max_depth", "wzp-relay ignores it too"},
+}

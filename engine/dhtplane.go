@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"signalbox/dht"
+	"signalbox/dht/table"
+	dhtwire "signalbox/dht/wire"
+	"signalbox/engine/dispatch"
+	"signalbox/engine/quicnet"
+	"signalbox/engine/view"
+)
+
+// A DHT connection carries one unidirectional stream each way. Messages on it
+// are a big-endian u32 length and that many bytes.
+const (
+	dhtMaxMessage = 64 << 10
+	dhtSendQueue  = 64
+	dhtDialLimit  = 8 * time.Second
+	dhtWriteLimit = 5 * time.Second
+)
+
+var errLinkFull = errors.New("engine: the link's send queue is full")
+
+// dhtMsg is one message on its way through the dht plane.
+type dhtMsg struct {
+	link    *dhtLink
+	payload []byte
+}
+
+// dhtHandler is the dht plane's shard loop.
+type dhtHandler struct{ e *Engine }
+
+// Handle passes one message to the node. The sender is who its connection
+// proved it to be.
+func (h dhtHandler) Handle(shard int, m *dhtMsg) {
+	h.e.dht.Handle(shard, m.link, m.payload, h.e.mono())
+}
+
+// Flush has nothing to do: replies go to the links' own writers.
+func (h dhtHandler) Flush(int) {}
+
+// Describe names a message for the screen.
+func (h dhtHandler) Describe(m *dhtMsg) string {
+	id := m.link.PeerID()
+	return fmt.Sprintf("a %d byte message of peer %.16s at %s", len(m.payload), id.String(), m.link.RemoteAddr())
+}
+
+// dhtLink is one authenticated connection to a peer.
+type dhtLink struct {
+	// Constant after newDHTLink.
+	c    *quicnet.Conn
+	id   table.ID
+	gen  uint64
+	out  chan []byte // never closed; the writer ends with the connection
+	full *atomic.Uint64
+}
+
+// PeerID is who the TLS handshake proved the peer to be.
+func (l *dhtLink) PeerID() table.ID { return l.id }
+
+// RemoteAddr is where the connection comes from.
+func (l *dhtLink) RemoteAddr() netip.AddrPort { return l.c.RemoteAddr() }
+
+// Generation tells this connection from its predecessors and successors.
+func (l *dhtLink) Generation() uint64 { return l.gen }
+
+// Send queues a copy of one message and never waits; a full queue is an error,
+// counted.
+func (l *dhtLink) Send(payload []byte) error {
+	if len(payload) > dhtMaxMessage {
+		return fmt.Errorf("engine: dht message of %d bytes is above %d", len(payload), dhtMaxMessage)
+	}
+	select {
+	case l.out <- slices.Clone(payload):
+		return nil
+	default:
+		l.full.Add(1)
+		return errLinkFull
+	}
+}
+
+// Close ends the connection.
+func (l *dhtLink) Close(reason string) { l.c.Close(0, reason) }
+
+func (e *Engine) newDHTLink(c *quicnet.Conn) (*dhtLink, error) {
+	if len(c.PeerKey()) == 0 {
+		return nil, errors.New("engine: dht connection without a client key")
+	}
+	return &dhtLink{c: c, id: table.ID(c.PeerID()), gen: e.generation.Add(1), out: make(chan []byte, dhtSendQueue), full: &e.dhtLinkFull}, nil
+}
+
+// serveDHT runs one link until it ends.
+func (e *Engine) serveDHT(ctx context.Context, c *quicnet.Conn) {
+	l, err := e.newDHTLink(c)
+	if err != nil {
+		c.Close(0, "no key")
+		return
+	}
+	e.runLink(ctx, l, nil)
+}
+
+// runLink registers the link before anyone hears of it, reads it until it ends
+// and takes it out again by generation. up, if given, is closed once the link
+// is registered.
+func (e *Engine) runLink(ctx context.Context, l *dhtLink, up chan<- struct{}) {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.dht.Connected(l)
+	if up != nil {
+		close(up)
+	}
+	writer := make(chan struct{})
+	go func() {
+		defer close(writer)
+		defer e.contain("dht link writer", func() { l.Close("internal error") })
+		if err := l.writeLoop(ctx); err != nil {
+			l.Close("write failed")
+		}
+	}()
+	why := endReason(e.readLink(ctx, l))
+	l.Close("bye")
+	cancel()
+	<-writer
+	e.dht.Disconnected(l)
+	id := l.id.String()
+	e.endings.add(view.Ending{
+		At: time.Now().UTC(), Kind: "dht", Subject: id[:16], Remote: l.RemoteAddr().String(), Reason: why, LifetimeS: time.Since(start).Seconds(),
+	})
+}
+
+// writeLoop owns the outgoing stream.
+func (l *dhtLink) writeLoop(ctx context.Context) error {
+	st, err := l.c.OpenUniStream()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 0, 4096)
+	for {
+		var m []byte
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.c.Context().Done():
+			return nil
+		case m = <-l.out:
+		}
+		buf = appendMessage(buf[:0], m)
+		for more := true; more && len(buf) < 8<<10; {
+			select {
+			case m = <-l.out:
+				buf = appendMessage(buf, m)
+			default:
+				more = false
+			}
+		}
+		if err := st.SetWriteDeadline(time.Now().Add(dhtWriteLimit)); err != nil {
+			return err
+		}
+		if _, err := st.Write(buf); err != nil {
+			return err
+		}
+	}
+}
+
+func appendMessage(dst, m []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m)))
+	return append(dst, m...)
+}
+
+// readLink moves messages from the peer's stream to its shard: replies on the
+// control lane, so that a flood of requests cannot starve what we asked for.
+func (e *Engine) readLink(ctx context.Context, l *dhtLink) error {
+	st, err := l.c.AcceptUniStream(ctx)
+	if err != nil {
+		return err
+	}
+	var head [4]byte
+	src := l.RemoteAddr().Addr()
+	for {
+		if _, err := io.ReadFull(st, head[:]); err != nil {
+			return err
+		}
+		n := binary.BigEndian.Uint32(head[:])
+		if n == 0 || n > dhtMaxMessage {
+			return fmt.Errorf("engine: dht message claims %d bytes", n)
+		}
+		payload := make([]byte, n)
+		if err := st.SetReadDeadline(time.Now().Add(dhtWriteLimit)); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(st, payload); err != nil {
+			return err
+		}
+		if err := st.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+		lane := dispatch.Media
+		if dhtwire.IsReply(payload) {
+			lane = dispatch.Control
+		}
+		if _, ok := e.dhtq.Submit(src, lane, len(payload), dhtMsg{link: l, payload: payload}); !ok {
+			e.dht.LocalDrop(e.mono()) // our own overload is never charged to a peer
+		}
+	}
+}
+
+// dialer opens links for the DHT node.
+type dialer struct{ e *Engine }
+
+// Dial connects to addr, checks that it is id (unless id is zero) and returns
+// once the link is registered. The link lives until it ends or the engine does.
+func (d dialer) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (dht.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dhtDialLimit)
+	defer cancel()
+	e := d.e
+	c, err := e.edge.DialDHT(ctx, addr, id)
+	if err != nil {
+		return nil, err
+	}
+	l, err := e.newDHTLink(c)
+	if err != nil {
+		c.Close(0, "no key")
+		return nil, err
+	}
+	up := make(chan struct{})
+	if !e.spawn(func(run context.Context) { e.runLink(run, l, up) }) {
+		l.Close("stopping")
+		return nil, errors.New("engine: stopping")
+	}
+	select {
+	case <-up:
+		return l, nil
+	case <-ctx.Done():
+		l.Close("too late")
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"signalbox/dht"
+	"signalbox/engine/config"
+	"signalbox/engine/dispatch"
+	"signalbox/engine/quicnet"
+	"signalbox/engine/state"
+	"signalbox/engine/view"
+	"signalbox/relay"
+)
+
+// The planes of the dispatcher, as they are named outside.
+const (
+	planeMedia = "media"
+	planeDHT   = "dht"
+)
+
+// Options are what a composition root hands in beside the configuration.
+type Options struct {
+	Log      *slog.Logger   // nil: discard
+	LogLevel *slog.LevelVar // nil: a fresh one; node.log_level sets it
+}
+
+// Info is what the ready line says (contract section 1).
+type Info struct {
+	NodeID         string `json:"node_id"`
+	Fingerprint    string `json:"fingerprint"`
+	TLSFingerprint string `json:"tls_fingerprint"`
+	Listen         string `json:"listen"`
+	Admin          string `json:"admin"`
+	Metrics        string `json:"metrics"`
+	SSH            string `json:"ssh"`
+	WS             string `json:"ws"`
+	PID            int    `json:"pid"`
+}
+
+// Engine is one node. New binds what it needs, Run serves until it is told to
+// end; everything else may be called from any goroutine in between.
+type Engine struct {
+	// Constant after New.
+	cfg     config.Config
+	log     *slog.Logger
+	level   *slog.LevelVar
+	keys    *state.Keys
+	edge    *quicnet.Endpoint
+	relay   *relay.Relay
+	dht     *dht.Node
+	media   *dispatch.Dispatcher[mediaMsg]
+	dhtq    *dispatch.Dispatcher[dhtMsg]
+	events  *eventLog
+	audit   *auditLog
+	started time.Time
+	info    Info
+	admin   net.Listener
+	metrics net.Listener
+	ready   chan struct{}
+	quit    chan struct{} // closed by the first Drain that ends Run
+
+	// Any goroutine (atomic).
+	snap        atomic.Pointer[view.Snapshot]
+	draining    atomic.Bool
+	stopping    atomic.Bool
+	generation  atomic.Uint64
+	dhtLinkFull atomic.Uint64
+	signalsLost atomic.Uint64
+	handshakes  handshakeTimes
+	endings     endingLog
+
+	// Owned by the publisher.
+	judge *judge
+	usage usage
+	seq   uint64
+
+	// cmdMu guards undos. Nothing waits under it.
+	cmdMu sync.Mutex
+	undos []undoEntry
+
+	// runMu guards the life of Run: runCtx is nil before and after it.
+	runMu  sync.Mutex
+	runCtx context.Context //nolint:containedctx // the life of Run, for links that outlive the call that dialled them
+	wg     sync.WaitGroup
+
+	quitOnce sync.Once
+}
+
+// New loads the identity, binds the UDP port, the admin socket and the metrics
+// address, and composes the node. On error nothing stays open. Errors carry
+// their exit code as *config.ExitError.
+func New(cfg config.Config, opts Options) (*Engine, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.LogLevel == nil {
+		opts.LogLevel = &slog.LevelVar{}
+	}
+	e := &Engine{
+		cfg: cfg, log: opts.Log, level: opts.LogLevel, events: newEventLog(), judge: newJudge(), started: time.Now(),
+		ready: make(chan struct{}), quit: make(chan struct{}),
+	}
+	e.openRooms()
+	err := e.open()
+	if err == nil {
+		err = e.compose()
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.closeAll())
+	}
+	e.publish(time.Now())
+	return e, nil
+}
+
+// open does everything in New that can fail.
+func (e *Engine) open() error {
+	if err := state.EnsureDir(e.cfg.StateDir); err != nil {
+		return &config.ExitError{Code: config.ExitCantCreate, Err: err}
+	}
+	keys, err := state.LoadKeys(e.cfg.IdentityPath())
+	if err != nil {
+		return &config.ExitError{Code: config.ExitConfig, Err: err}
+	}
+	e.keys = keys
+	e.audit = &auditLog{path: filepath.Join(e.cfg.StateDir, "audit.log")}
+	if e.edge, err = e.listenQUIC(); err != nil {
+		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
+	}
+	if err := e.listenAdmin(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// mono is the node's monotonic clock: nanoseconds since it started.
+func (e *Engine) mono() int64 { return int64(time.Since(e.started)) }
+
+// Snapshot returns the newest snapshot: never nil, never modified.
+func (e *Engine) Snapshot() *view.Snapshot { return e.snap.Load() }
+
+// Events returns what has happened after sequence number after, and how many
+// events the ring has lost since then.
+func (e *Engine) Events(after uint64) ([]view.Event, uint64) { return e.events.after(after) }
+
+// Audit returns the newest audit records, newest first.
+func (e *Engine) Audit() []view.Audit { return e.audit.list() }
+
+// Info is what the ready line says.
+func (e *Engine) Info() Info { return e.info }
+
+// Ready is closed once everything listens.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
+
+// event is what the parts report through.
+func (e *Engine) event(ev view.Event) {
+	ev.Message, ev.Subject = clean(ev.Message), clean(ev.Subject)
+	e.events.add(ev)
+	lv := slog.LevelInfo
+	switch ev.Severity {
+	case view.Warn:
+		lv = slog.LevelWarn
+	case view.Alarm:
+		lv = slog.LevelError
+	}
+	e.log.Log(context.Background(), lv, "event", "kind", ev.Kind, "subject", ev.Subject, "detail", ev.Message)
+}
+
+// contain is deferred by our goroutines: a panic is counted, told with its
+// stack and ends only what stop ends (design rule 9).
+func (e *Engine) contain(role string, stop func()) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	e.panicked(role, r)
+	stop()
+}
+
+// clean strips what a terminal or log must not see.
+func clean(s string) string { return relay.Sanitize(s) }

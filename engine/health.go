@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"signalbox/engine/view"
+)
+
+// Thresholds of the verdict. They are shown in words with the raw figures, so
+// an operator can disagree with them.
+const (
+	recentDrops    = 10 * time.Second // a drop this recent is a present one
+	frozenAfterMS  = 2000.0           // a receiver whose queue is this old is frozen
+	badLossPct     = 5.0
+	badRTTMS       = 200.0
+	oldReportS     = 15.0
+	staleSharePct  = 50.0
+	hotSharePct    = 50.0
+	shardFullPct   = 80.0
+	kernelRecent   = 30 * time.Second
+	maxCausesShown = 16
+	isolatedAfterS = 20.0
+)
+
+// trend remembers a counter and when it last grew.
+type trend struct {
+	last  uint64
+	grew  time.Time
+	delta uint64 // growth over the last sample that grew
+	seen  uint64 // snapshot number, to forget subjects that are gone
+}
+
+// judge turns a snapshot into a verdict. It is owned by the publisher.
+type judge struct {
+	trends map[string]*trend
+	round  uint64
+	seeds  int // bootstrap peers the node was given
+}
+
+func newJudge() *judge { return &judge{trends: map[string]*trend{}} }
+
+// grew notes value for key and says whether it has grown lately. The first
+// sight of a key counts as growth only from zero.
+func (j *judge) grew(key string, value uint64, now time.Time, within time.Duration) (uint64, bool) {
+	t := j.trends[key]
+	if t == nil {
+		t = &trend{}
+		j.trends[key] = t
+	}
+	if value > t.last {
+		t.delta, t.grew = value-t.last, now
+	}
+	t.last, t.seen = value, j.round
+	return t.delta, !t.grew.IsZero() && now.Sub(t.grew) <= within
+}
+
+// verdict fills s.Node.Health: the causes worst first, each with its remedy.
+func (j *judge) verdict(s *view.Snapshot) {
+	j.round++
+	var cs []view.Cause
+	cs = append(cs, ledgerCauses(s)...)
+	for i := range s.Shards {
+		cs = append(cs, j.shardCauses(&s.Shards[i], s.At)...)
+	}
+	for i := range s.Rooms {
+		cs = append(cs, j.roomCauses(&s.Rooms[i], s.At)...)
+	}
+	cs = append(cs, j.nodeCauses(s)...)
+	cs = append(cs, j.dhtCauses(s)...)
+	for k, t := range j.trends {
+		if t.seen != j.round {
+			delete(j.trends, k)
+		}
+	}
+	sort.SliceStable(cs, func(a, b int) bool { return cs[a].Severity == view.Alarm && cs[b].Severity != view.Alarm })
+	h := view.Health{Verdict: "ok", Reasons: []string{}, Causes: cs}
+	if len(cs) > 0 {
+		h.Verdict = "degraded"
+		if cs[0].Severity == view.Alarm {
+			h.Verdict = "failing"
+		}
+	}
+	if len(cs) > maxCausesShown {
+		h.Causes = cs[:maxCausesShown]
+	}
+	for _, c := range h.Causes {
+		h.Reasons = append(h.Reasons, c.Subject+": "+c.Message)
+	}
+	if h.Causes == nil {
+		h.Causes = []view.Cause{}
+	}
+	s.Node.Health = h
+}
+
+func ledgerCauses(s *view.Snapshot) []view.Cause {
+	var cs []view.Cause
+	for _, p := range []struct {
+		name string
+		v    *view.Plane
+	}{{planeMedia, &s.Ledger.Media}, {"federation", &s.Ledger.Federation}, {planeDHT, &s.Ledger.DHT}} {
+		if p.v.Unexplained != 0 {
+			cs = append(cs, view.Cause{
+				Severity: view.Alarm, Pane: "overview", Subject: "ledger " + p.name,
+				Message: fmt.Sprintf("%d copies are unexplained: the node's own accounting is broken", p.v.Unexplained),
+				Remedy:  "take a bundle (signalbox ctl bundle) and report it",
+			})
+		}
+	}
+	return cs
+}
+
+func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
+	key := v.Key()
+	drops := v.Dropped["shard_full"] + v.Dropped["shard_paused"]
+	n, dropping := j.grew("shard/"+key, drops, now, recentDrops)
+	_, panicked := j.grew("panic/"+key, v.Panics, now, 2*recentDrops)
+	c := view.Cause{Severity: view.Alarm, Pane: "shards", Subject: key}
+	var out []view.Cause
+	switch {
+	case v.State == "wedged":
+		c.Message = fmt.Sprintf("wedged for %.1f s on %s; %d waiting", v.CurrentMS/1e3, orNothing(v.Current), v.Depth)
+		c.Remedy = "it is replaced within 10 s; R restarts it now (shards pane)"
+		out = append(out, c)
+	case v.State == "paused":
+		c.Severity = view.Warn
+		c.Message = fmt.Sprintf("paused by an operator; %d waiting", v.Depth)
+		if dropping {
+			c.Severity, c.Message = view.Alarm, c.Message+", its sources' packets are dropped"
+		}
+		c.Remedy = "r resumes it (shards pane)"
+		out = append(out, c)
+	case dropping:
+		c.Message = fmt.Sprintf("full: %d messages dropped just now", n)
+		c.Remedy = "it has more traffic than one loop can carry; look for the source in the shards pane"
+		if h := hottest(v); h != nil {
+			c.Message += fmt.Sprintf(", %.0f %% of its traffic from %s", h.SharePct, h.IP)
+			c.Remedy = fmt.Sprintf("throttle or ban %s (t or b on the shard)", h.IP)
+		}
+		out = append(out, c)
+	case float64(v.Depth)*100 > shardFullPct*float64(max(v.Capacity, 1)):
+		c.Severity = view.Warn
+		c.Message = fmt.Sprintf("%d of %d queued, oldest %.0f ms", v.Depth, v.Capacity, v.OldestMS)
+		c.Remedy = "watch it: drops come next"
+		out = append(out, c)
+	}
+	if panicked {
+		out = append(out, view.Cause{
+			Severity: view.Warn, Pane: "shards", Subject: key,
+			Message: fmt.Sprintf("its handler panicked (%d in all); the packet is quarantined", v.Panics),
+			Remedy:  "enter on the shard shows the stack; report it",
+		})
+	}
+	return out
+}
+
+func hottest(v *view.Shard) *view.HotSource {
+	if len(v.HotSources) > 0 && v.HotSources[0].SharePct >= hotSharePct {
+		return &v.HotSources[0]
+	}
+	return nil
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing it can name"
+	}
+	return s
+}
+
+// queueDrops are what a receiver loses because it does not take its packets.
+func queueDrops(p *view.Participant) uint64 { return p.Dropped["queue_head"] + p.Dropped["queue_age"] }
+
+func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
+	var out []view.Cause
+	for i := range r.Participants {
+		p := &r.Participants[i]
+		name := participantName(p)
+		_, losing := j.grew("recv/"+p.ID, queueDrops(p), now, recentDrops)
+		_, over := j.grew("rate/"+p.ID, p.Dropped["client_rate"], now, recentDrops)
+		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
+		switch {
+		case losing:
+			c.Message = fmt.Sprintf("does not take its packets: queue %d/%d, %d dropped; only they lose", p.QueueDepth, p.QueueCapacity, queueDrops(p))
+			c.Remedy = "their link or device is stuck; K kicks them so that they reconnect"
+			out = append(out, c)
+		case over:
+			c.Severity = view.Warn
+			c.Message = fmt.Sprintf("sends more than its budget: %d packets refused", p.Dropped["client_rate"])
+			c.Remedy = "mute (m) or kick (K) them, or ban their source (b)"
+			out = append(out, c)
+		case p.ReportAgeS >= 0 && p.ReportAgeS < oldReportS && (p.LossPct >= badLossPct || p.RTTMS >= badRTTMS):
+			c.Severity = view.Warn
+			c.Message = fmt.Sprintf("reports %.0f %% loss, %.0f ms: the room is at %s", p.LossPct, p.RTTMS, tierText(r))
+			c.Remedy = "their network, not ours, unless drops grow here; T pins the room's tier"
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func tierText(r *view.Room) string {
+	if r.PinnedTier != "" {
+		return r.PinnedTier + " (pinned)"
+	}
+	return r.Tier
+}
+
+func (j *judge) nodeCauses(s *view.Snapshot) []view.Cause {
+	var out []view.Cause
+	if n, lately := j.grew("kernel", s.Kernel.UDPRcvbufErrors, s.At, kernelRecent); lately {
+		out = append(out, view.Cause{
+			Severity: view.Alarm, Pane: "overview", Subject: "kernel",
+			Message: fmt.Sprintf("dropped %d packets before us: socket buffer %d KiB", n, s.Kernel.RcvbufBytes>>10),
+			Remedy:  "raise net.core.rmem_max (signalbox doctor prints the line)",
+		})
+	}
+	if _, lately := j.grew("rxqueue", s.Edge.RxQueueDrops, s.At, recentDrops); lately {
+		out = append(out, view.Cause{
+			Severity: view.Warn, Pane: "rooms", Subject: "edge",
+			Message: fmt.Sprintf("%d datagrams lost in QUIC receive queues: a client bursts, or this machine is out of CPU", s.Edge.RxQueueDrops),
+			Remedy:  "compare cpu in the header; look for the burst in rooms",
+		})
+	}
+	if s.Edge.RetryActive {
+		out = append(out, view.Cause{
+			Severity: view.Warn, Pane: "overview", Subject: "edge",
+			Message: "handshakes come faster than normal: clients must prove their address (Retry)",
+			Remedy:  "nothing to do if calls work; it is a reconnect storm or a flood",
+		})
+	}
+	if s.Node.State == "draining" {
+		out = append(out, view.Cause{
+			Severity: view.Warn, Pane: "overview", Subject: "node", Message: "draining: nobody new is admitted", Remedy: "u undoes it (undrain)",
+		})
+	}
+	return out
+}
+
+func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
+	d := &s.DHT
+	switch {
+	case d.Peers == 0 && j.seeds > 0 && s.Node.UptimeS > isolatedAfterS:
+		return []view.Cause{{
+			Severity: view.Alarm, Pane: "routing", Subject: "routing table",
+			Message: fmt.Sprintf("empty: none of the %d bootstrap peers can be reached", j.seeds),
+			Remedy:  "it keeps dialling them; check --dht-join and the firewall",
+		}}
+	case d.Peers == 0:
+		return nil // no peers and no seeds is a relay on its own, which is fine
+	}
+	if pct := 100 * float64(d.Stale) / float64(d.Peers); pct >= staleSharePct {
+		return []view.Cause{{
+			Severity: view.Warn, Pane: "routing", Subject: "routing table",
+			Message: fmt.Sprintf("%.0f %% of %d contacts have not been heard of for 15 minutes", pct, d.Peers),
+			Remedy:  "f refreshes it (routing pane)",
+		}}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+
+	"signalbox/engine/view"
+)
+
+// families is every metric but those of an Observer, in the order of the page.
+func families() []family {
+	return slices.Concat(wzpFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies())
+}
+
+// wzpFamilies are the names of wzp-relay that this node fills with truth (spec
+// wzp 5.21). Those it has no figures for are left out rather than left at zero.
+func wzpFamilies() []family {
+	return []family{
+		gaugeOf("wzp_relay_active_sessions", "Participants in rooms.", participants),
+		gaugeOf("wzp_relay_active_rooms", "Rooms with somebody in them.", func(s *view.Snapshot) float64 { return float64(len(s.Rooms)) }),
+		counterOf("wzp_relay_packets_forwarded_total", "Media packets forwarded, every copy counted.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Media.Delivered) }),
+		{"wzp_relay_auth_attempts_total", "Checks of a token, by how they ended.", counter, []string{"result"}, func(_ *view.Snapshot, emit put) {
+			emit(0, "ok") // this node checks no tokens
+			emit(0, "fail")
+		}},
+		{"wzp_relay_session_loss_pct", "Loss a participant last reported, in percent.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+			eachReporter(s, func(p *view.Participant) { emit(p.LossPct, p.ID) })
+		}},
+		{"wzp_relay_session_rtt_ms", "Round trip a participant last reported, in milliseconds.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+			eachReporter(s, func(p *view.Participant) { emit(p.RTTMS, p.ID) })
+		}},
+		{"wzp_federation_peer_status", "1 if the federation link is up.", gauge, []string{"peer"}, func(s *view.Snapshot, emit put) {
+			eachLink(s, func(l *view.Link) { emit(truth(l.State == "up"), l.Label) })
+		}},
+		{"wzp_federation_peer_rtt_ms", "Round trip of the federation link, in milliseconds.", gauge, []string{"peer"}, func(s *view.Snapshot, emit put) {
+			eachLink(s, func(l *view.Link) { emit(l.RTTMS, l.Label) })
+		}},
+		{"wzp_federation_packets_forwarded_total", "Packets over the federation link, by direction.", counter, []string{"peer", "direction"}, func(s *view.Snapshot, emit put) {
+			eachLink(s, func(l *view.Link) {
+				emit(float64(l.Forwarded), l.Label, "out")
+				emit(float64(l.Received), l.Label, "in")
+			})
+		}},
+		counterOf("wzp_federation_packets_deduped_total", "Federated packets already seen on another path.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Federation.Dropped["duplicate"]) }),
+		counterOf("wzp_federation_packets_rate_limited_total", "Federated packets above the rate of their link.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Federation.Dropped["link_rate"]) }),
+		gaugeOf("wzp_federation_active_rooms", "Rooms announced over all federation links.", func(s *view.Snapshot) float64 {
+			n := 0
+			for i := range s.Links {
+				n += len(s.Links[i].Rooms)
+			}
+			return float64(n)
+		}),
+	}
+}
+
+func participants(s *view.Snapshot) float64 {
+	n := 0
+	for i := range s.Rooms {
+		n += len(s.Rooms[i].Participants)
+	}
+	return float64(n)
+}
+
+// eachReporter visits participants that have reported their quality: the
+// oldest ids, up to the bound, so that a series lasts as long as its session.
+func eachReporter(s *view.Snapshot, f func(*view.Participant)) {
+	var ps []*view.Participant
+	for i := range s.Rooms {
+		for k := range s.Rooms[i].Participants {
+			if p := &s.Rooms[i].Participants[k]; p.ReportAgeS >= 0 {
+				ps = append(ps, p)
+			}
+		}
+	}
+	slices.SortFunc(ps, func(a, b *view.Participant) int {
+		return cmp.Or(a.JoinedAt.Compare(b.JoinedAt), cmp.Compare(a.ID, b.ID))
+	})
+	last := ""
+	for _, p := range ps[:min(len(ps), maxSessions)] {
+		if p.ID != last { // the same series twice would spoil the whole page
+			f(p)
+		}
+		last = p.ID
+	}
+}
+
+// eachLink visits federation links by label, one each, up to the bound.
+func eachLink(s *view.Snapshot, f func(*view.Link)) {
+	ls := make([]*view.Link, 0, len(s.Links))
+	for i := range s.Links {
+		ls = append(ls, &s.Links[i])
+	}
+	slices.SortStableFunc(ls, func(a, b *view.Link) int { return cmp.Compare(a.Label, b.Label) })
+	ls = slices.CompactFunc(ls, func(a, b *view.Link) bool { return a.Label == b.Label })
+	for _, l := range ls[:min(len(ls), maxLinks)] {
+		f(l)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"signalbox/engine/quicnet"
+	"signalbox/engine/view"
+)
+
+const publishEvery = 250 * time.Millisecond
+
+// Run serves until ctx ends or Drain's deadline has passed, and returns after
+// every goroutine of the node has gone. A node runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.runMu.Lock()
+	if e.runCtx != nil {
+		e.runMu.Unlock()
+		return errors.New("engine: Run was called twice")
+	}
+	e.runCtx = ctx
+	e.runMu.Unlock()
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.media.Run(gctx) })
+	g.Go(func() error { return e.dhtq.Run(gctx) })
+	g.Go(func() error { return e.dht.Run(gctx) })
+	g.Go(func() error { return e.edge.Run(gctx, func(c *quicnet.Conn) { e.accept(gctx, c) }) })
+	g.Go(func() error { return e.serveAdmin(gctx) })
+	g.Go(func() error { return e.serveMetrics(gctx) })
+	g.Go(func() error { e.publishLoop(gctx); return nil })
+	g.Go(func() error {
+		select {
+		case <-gctx.Done():
+		case <-e.quit:
+			cancel()
+		}
+		return nil
+	})
+	e.event(view.Event{Kind: "ready", Message: "listening on " + e.info.Listen})
+	close(e.ready)
+	err := g.Wait()
+	cancel()
+	e.wg.Wait()
+	e.publish(time.Now())
+	if cerr := e.closeAll(); err == nil {
+		err = cerr
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// spawn runs f for as long as Run lives; false when it does not.
+func (e *Engine) spawn(f func(context.Context)) bool {
+	e.runMu.Lock()
+	ctx := e.runCtx
+	if ctx == nil || ctx.Err() != nil {
+		e.runMu.Unlock()
+		return false
+	}
+	e.wg.Add(1)
+	e.runMu.Unlock()
+	go func() {
+		defer e.wg.Done()
+		defer e.contain("background", func() {})
+		f(ctx)
+	}()
+	return true
+}
+
+// accept decides by ALPN and server name what a connection is (spec wzp 1.3).
+// It returns when the connection is done with.
+func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
+	if c.ALPN() == quicnet.ALPNDHT {
+		e.serveDHT(ctx, c)
+		return
+	}
+	if e.relay.Banned(c.RemoteAddr().Addr()) {
+		c.Close(0, closeReason)
+		e.endings.add(view.Ending{At: time.Now().UTC(), Kind: "other", Remote: c.RemoteAddr().String(), Reason: "source banned"})
+		return
+	}
+	switch sni := c.ServerName(); sni {
+	case "ping":
+		e.servePing(ctx, c)
+	case "version":
+		e.serveVersion(ctx, c)
+	case "_signal", "_federation", "_probe":
+		// Closed cleanly and visibly rather than taken for a room: these names
+		// can never be rooms (spec wzp 1.3).
+		c.Close(0, closeReason)
+		e.event(view.Event{Kind: "unserved", Severity: view.Warn, Subject: sni, Message: fmt.Sprintf("%s asked for %s, which this version does not serve", c.RemoteAddr(), sni)})
+	default:
+		e.serveMedia(ctx, c)
+	}
+}
+
+// servePing lets the client measure its handshake and read our certificate; it
+// closes when it has (spec wzp 4.7).
+func (e *Engine) servePing(ctx context.Context, c *quicnet.Conn) {
+	select {
+	case <-c.Context().Done():
+	case <-ctx.Done():
+	case <-time.After(3 * time.Second):
+	}
+	c.Close(0, "")
+}
+
+// serveVersion writes the build to one unidirectional stream (spec wzp 4.7).
+func (e *Engine) serveVersion(ctx context.Context, c *quicnet.Conn) {
+	st, err := c.OpenUniStream()
+	if err == nil {
+		if err = st.SetWriteDeadline(time.Now().Add(signalTimeout)); err == nil {
+			if _, err = st.Write([]byte(BuildID())); err == nil {
+				err = st.Close()
+			}
+		}
+	}
+	if err != nil {
+		e.log.Debug("version not sent", "remote", c.RemoteAddr().String(), "err", err)
+	}
+	select { // the client reads, then closes; 100 ms at the least
+	case <-c.Context().Done():
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+	c.Close(0, "")
+}
+
+// setDraining turns admission off or on.
+func (e *Engine) setDraining(on bool) {
+	e.draining.Store(on)
+	e.relay.SetDraining(on)
+	e.edge.SetDraining(on)
+	kind, msg := "drain", "draining: nobody new is admitted"
+	if !on {
+		kind, msg = "undrain", "admitting again"
+	}
+	e.event(view.Event{Kind: kind, Severity: view.Warn, Message: msg})
+}
+
+// Drain stops admitting, closes the connections spread over the deadline and
+// ends Run. It returns at once; a second call ends Run now.
+func (e *Engine) Drain(deadline time.Duration) {
+	if e.stopping.Swap(true) {
+		e.quitOnce.Do(func() { close(e.quit) })
+		return
+	}
+	e.setDraining(true)
+	started := e.spawn(func(ctx context.Context) {
+		e.edge.CloseAll(ctx, deadline, closeReason)
+		e.quitOnce.Do(func() { close(e.quit) })
+	})
+	if !started {
+		e.quitOnce.Do(func() { close(e.quit) })
+	}
+}
+
+// panicked books a contained panic of one of our goroutines.
+func (e *Engine) panicked(role string, r any) { e.panickedAt(role, r, debug.Stack()) }
+
+func (e *Engine) panickedAt(role string, r any, stack []byte) {
+	e.event(view.Event{
+		Kind: "panic", Severity: view.Alarm, Subject: role, Message: fmt.Sprintf("contained panic: %v", r),
+		Fields: map[string]any{"stack": string(stack)},
+	})
+}
+
+// endReason says in words how a connection ended.
+func endReason(err error) string {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return "closed by us"
+	default:
+		return quicnet.EndReason(err)
+	}
+}
