@@ -1,0 +1,277 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"signalbox/engine/view"
+	"signalbox/tui/cell"
+	"signalbox/tui/key"
+	"signalbox/tui/pane"
+	"signalbox/tui/style"
+)
+
+// render makes one frame of exactly m.h rows of m.w cells.
+func (m *Model) render(now time.Time) string {
+	st := m.set()
+	if m.w < minW || m.h < minH {
+		return strings.Join(m.tooSmall(st), "\n")
+	}
+	d := m.data()
+	body := m.h - 3
+	rows := make([]string, 0, m.h)
+	rows = append(rows, m.header(d.Snap, now, st), m.tabBar(d.Snap, st))
+	rows = append(rows, m.body(body, st)...)
+	rows = append(rows, m.footer(st))
+	return strings.Join(rows, "\n")
+}
+
+func (m *Model) body(h int, st *style.Set) []string {
+	rows := cell.Block(m.tabs[m.cur].Draw(m.w, h, st), m.w, h)
+	switch {
+	case m.prompt != nil:
+		w := min(m.w-8, 84)
+		inside := m.promptRows(w-4, h-4, st)
+		return over(rows, frameAround(m.prompt.in.Title+": "+m.prompt.in.On, inside, w, st), m.w, h)
+	case m.mode == helping:
+		w := min(m.w-4, 92)
+		return over(rows, frameAround("keys that work here", m.helpBox(w-4, h-4, st), w, st), m.w, h)
+	}
+	return rows
+}
+
+// frameAround puts rows of w-4 cells into a frame of w.
+func frameAround(title string, rows []string, w int, st *style.Set) []string {
+	g := &st.Glyph
+	ln := cell.NewLine(st, w).Add(style.Focus, g.TL+g.H+" ").Add(style.Title, cell.Fit(cell.Clean(title), w-6, "…")).Space(1)
+	ln.Fill(style.Focus, g.H, ln.Left()-1).Add(style.Focus, g.TR)
+	out := []string{ln.String()}
+	side := st.On(style.Focus, false) + g.V + st.Off()
+	for _, r := range rows {
+		out = append(out, side+" "+r+" "+side)
+	}
+	return append(out, cell.NewLine(st, w).Add(style.Focus, g.BL).Fill(style.Focus, g.H, w-2).Add(style.Focus, g.BR).String())
+}
+
+// over lays a box over the middle of rows, a blank column at either side of
+// it so that neither runs into the other.
+func over(rows, box []string, w, h int) []string {
+	if len(box) == 0 {
+		return rows
+	}
+	bw := ansi.StringWidth(box[0])
+	left, top := max(0, (w-bw)/2), max(0, (h-len(box))/3)
+	out := append([]string(nil), rows...)
+	for i, b := range box {
+		if top+i >= len(out) {
+			break
+		}
+		under := out[top+i]
+		l := ansi.Truncate(under, max(0, left-1), "") + "\x1b[m"
+		l += cell.Blank(left - ansi.StringWidth(l))
+		r := ansi.TruncateLeft(under, left+bw+1, "")
+		r = cell.Blank(w-left-bw-ansi.StringWidth(r)) + r + "\x1b[m"
+		out[top+i] = l + b + r
+	}
+	return out
+}
+
+// header is the first row: who, how, how much; at the right whether what is
+// shown is now.
+func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
+	right := cell.NewLine(st, m.w)
+	m.sign(right, now, st)
+	rw := m.w - right.Left()
+	ln := cell.NewLine(st, m.w-rw-1)
+	name := "signalbox"
+	if m.opt.Title != "" {
+		name += " " + cell.Name(m.opt.Title, 16)
+	}
+	ln.Add(style.Focus, name).Space(1)
+	people := 0
+	for i := range s.Rooms {
+		people += len(s.Rooms[i].Participants)
+	}
+	ss := style.OK
+	if s.Node.State != "ready" {
+		ss = style.Warn
+	}
+	drops := m.data().DropRate()
+	ds, dt := style.Dim, "drops 0/s"
+	if drops > 0 {
+		ds, dt = style.Bad, "drops "+cell.Rate(drops)+"/s"
+	}
+	parts := []struct {
+		s style.Style
+		t string
+	}{
+		{style.Strong, cell.Fit(cell.Clean(s.Node.NodeID), 8, "")}, {ss, cell.Name(s.Node.State, 9)}, {style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
+		{ds, dt}, {style.Text, fmt.Sprintf("%d in %d rooms", people, len(s.Rooms))}, {style.Dim, cell.Name(s.Node.Version, 24)},
+	}
+	for _, p := range parts {
+		if p.t == "" || ln.Left() < cell.Width(p.t)+1 {
+			continue
+		}
+		ln.Add(p.s, p.t).Space(2)
+	}
+	return ln.String() + " " + trimmed(right, rw)
+}
+
+// trimmed is a row's text without its padding.
+func trimmed(ln *cell.Line, w int) string { return ansi.Truncate(ln.String(), w, "") }
+
+// sign tells LIVE, FROZEN or STALE, in words; and of a slow link.
+func (m *Model) sign(ln *cell.Line, now time.Time, st *style.Set) {
+	g := &st.Glyph
+	if n := m.pace.slow(now); n > 0 {
+		ln.Add(style.Warn, fmt.Sprintf("link slow, %d skipped", n)).Space(2)
+	}
+	switch age := m.stale(); {
+	case m.frozen != nil:
+		ln.Add(style.WarnBadge, " "+g.Pause+" FROZEN "+frozenFor(now.Sub(m.frozenAt))+" ")
+		live := m.feed.Data().Snap.Node.Health
+		if live.Verdict != m.frozen.Snap.Node.Health.Verdict {
+			text, s := pane.Verdict(&live, g)
+			ln.Space(1).Add(style.Text, "now").Add(s, text)
+		}
+	case age > 0:
+		ln.Add(style.BadBadge, " "+g.Warn+" STALE "+cell.Seconds(age.Truncate(100*time.Millisecond).Seconds())+" ")
+	default:
+		ln.Add(style.OK, g.Dot+" LIVE")
+	}
+	ln.Space(2).Add(style.Dim, string(m.opt.Role))
+}
+
+// frozenFor counts whole seconds, so that a frozen picture repaints once a
+// second at most.
+func frozenFor(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	}
+	return cell.Seconds(d.Truncate(time.Second).Seconds())
+}
+
+// tabBar is the second row: the panes, each with what is wrong in it.
+func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
+	ln := cell.NewLine(st, m.w)
+	for i, t := range m.tabs {
+		bad, warn := 0, 0
+		for j := range s.Node.Health.Causes {
+			if c := &s.Node.Health.Causes[j]; c.Pane == t.name && i > 0 {
+				if c.Severity == view.Alarm {
+					bad++
+				} else {
+					warn++
+				}
+			}
+		}
+		text := fmt.Sprintf(" %d %s ", i+1, t.name)
+		if i == m.cur {
+			ln.Add(style.TabBadge, text)
+		} else {
+			ln.Add(style.Dim, text)
+		}
+		if bad > 0 {
+			ln.Add(style.Bad, fmt.Sprintf("%s%d", st.Glyph.Bad, bad))
+		}
+		if warn > 0 {
+			ln.Add(style.Warn, fmt.Sprintf("%s%d", st.Glyph.Warn, warn))
+		}
+		if bad+warn > 0 {
+			ln.Space(1)
+		}
+	}
+	badge, bs := pane.Verdict(&s.Node.Health, &st.Glyph)
+	if m.cur == 0 {
+		return ln.String()
+	}
+	if w := cell.Width(badge); ln.Left() > w {
+		ln.Space(ln.Left()-w).Add(bs, badge)
+	}
+	return ln.String()
+}
+
+// footer is the last row: what was just said, or the keys.
+func (m *Model) footer(st *style.Set) string {
+	ln := cell.NewLine(st, m.w)
+	if m.mode == filtering {
+		ln.Add(style.Key, "/").Add(style.Text, m.filter).Add(style.Focus, "_")
+		return ln.Space(3).Add(style.Dim, "enter keeps it, esc clears it, !text shows the others").String()
+	}
+	if m.prompt != nil || m.mode == helping {
+		if m.notice != "" {
+			return ln.Add(m.noticeStyle, m.notice).String()
+		}
+		return ln.Add(style.Dim, "the box has the keys; ").Add(style.Key, "esc").Add(style.Dim, " closes it").String()
+	}
+	own, global := m.rows()
+	right := cell.NewLine(st, m.w)
+	for _, r := range global[max(0, len(global)-2):] {
+		right.Add(style.Key, r.Name()).Add(style.Dim, " "+r.Short+"  ")
+	}
+	rw := m.w - right.Left()
+	ln = cell.NewLine(st, m.w-rw)
+	if m.notice != "" {
+		return ln.Add(m.noticeStyle, m.notice).String() + trimmed(right, rw)
+	}
+	for _, r := range append(own, global[:len(global)-2]...) {
+		m.footKey(ln, &r)
+	}
+	return ln.String() + trimmed(right, rw)
+}
+
+func (m *Model) footKey(ln *cell.Line, r *key.Row) {
+	if r.Short == "" || ln.Left() < cell.Width(r.Name())+cell.Width(r.Short)+3 {
+		return
+	}
+	if r.Why() != "" {
+		ln.Add(style.Dim, r.Name()+" "+r.Short).Space(2)
+		return
+	}
+	ln.Add(style.Key, r.Name()).Add(style.Text, " "+r.Short).Space(2)
+}
+
+func (m *Model) helpBox(w, h int, st *style.Set) []string {
+	var out []string
+	for _, r := range m.helpRows() {
+		ln := cell.NewLine(st, w)
+		if r.head != "" {
+			out = append(out, ln.Add(style.Title, r.head).String())
+			continue
+		}
+		ln.Space(2).Cell(style.Key, r.keys, 12).Space(1)
+		if r.why != "" {
+			ln.Add(style.Dim, r.text+"  (now: "+r.why+")")
+		} else {
+			ln.Add(style.Text, r.text)
+		}
+		out = append(out, ln.String())
+	}
+	if len(out) > h {
+		at := min(m.help, len(out)-h+1)
+		out = append(out[at:at+h-1:at+h-1], cell.NewLine(st, w).Add(style.Dim, "j and k move, esc closes").String())
+	}
+	return out
+}
+
+// tooSmall names the size there is and the size it takes.
+func (m *Model) tooSmall(st *style.Set) []string {
+	say := []string{"signalbox", fmt.Sprintf("too small: %dx%d", m.w, m.h), fmt.Sprintf("it takes %dx%d", minW, minH), "q quits"}
+	h := m.feed.Data().Snap.Node.Health
+	badge, bs := pane.Verdict(&h, &st.Glyph)
+	var rows []string
+	for i, t := range say {
+		s := style.Text
+		if i == 0 {
+			s = style.Strong
+		}
+		rows = append(rows, cell.NewLine(st, m.w).Add(s, t).String())
+	}
+	if m.h > len(rows) {
+		rows = append(rows, cell.NewLine(st, m.w).Add(bs, badge).String())
+	}
+	return cell.Block(rows, m.w, m.h)
+}

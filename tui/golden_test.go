@@ -1,0 +1,129 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/charmbracelet/x/exp/golden"
+
+	"signalbox/tui/internal/sample"
+	"signalbox/tui/style"
+)
+
+// TestFrames holds every pane at three sizes against stills. Run with -update
+// after looking at the new pictures.
+func TestFrames(t *testing.T) {
+	sizes := [][2]int{{80, 24}, {120, 40}, {200, 50}}
+	panes := []struct {
+		name  string
+		scene sample.Scene
+		keys  []string
+	}{
+		{"overview", sample.HotShard, nil},
+		{"overview-healthy", sample.Healthy, nil},
+		{"shards", sample.HotShard, []string{"2"}},
+		{"shard-detail", sample.HotShard, []string{"2", "j", "j", "enter"}},
+		{"rooms", sample.BadRoom, []string{"3"}},
+		{"members", sample.BadRoom, []string{"3", "enter"}},
+		{"routing", sample.BadRoom, []string{"4"}},
+		{"events", sample.HotShard, []string{"5", "enter"}},
+		{"log", sample.HotShard, []string{"2", "R", "y", "6"}},
+		{"plan", sample.HotShard, []string{"2", "p"}},
+		{"help", sample.BadRoom, []string{"3", "?"}},
+		{"empty", sample.Empty, nil},
+	}
+	for _, p := range panes {
+		for _, sz := range sizes {
+			for _, mono := range []bool{true, false} {
+				if !mono && sz[0] != 80 {
+					continue // colours are the same styles at every size
+				}
+				name := fmt.Sprintf("%s-%dx%d", p.name, sz[0], sz[1])
+				if mono {
+					name += "-nocolor"
+				}
+				t.Run(name, func(t *testing.T) {
+					b := newBench(t, p.scene, sz[0], sz[1], 30, Options{NoColor: mono})
+					b.press(p.keys...)
+					wantSize(t, b.m.frame, sz[0], sz[1])
+					golden.RequireEqual(t, b.m.frame)
+				})
+			}
+		}
+	}
+}
+
+func TestFrameASCII(t *testing.T) {
+	b := newBench(t, sample.HotShard, 100, 30, 30, Options{Glyphs: style.ASCII, NoColor: true})
+	for _, k := range []string{"1", "2", "3", "4", "5", "6", "?"} {
+		b.press(k)
+		for _, r := range ansi.Strip(b.m.frame) {
+			if r > '~' {
+				t.Fatalf("pane %s draws %q in ASCII mode", k, r)
+			}
+		}
+	}
+	golden.RequireEqual(t, b.m.frame)
+}
+
+// TestNoColour: without colours nothing but bold and reverse is written, and
+// what colours say is still said by signs and words.
+func TestNoColour(t *testing.T) {
+	b := newBench(t, sample.HotShard, 80, 24, 10, Options{NoColor: true})
+	b.press("space")
+	for _, seq := range []string{"\x1b[3", "\x1b[4", "38;5", "48;5"} {
+		if strings.Contains(b.m.frame, seq) {
+			t.Errorf("colour %q in a frame without colours", seq)
+		}
+	}
+	text := ansi.Strip(b.m.frame)
+	for _, want := range []string{"FAILING", "✖ media/5", "▲ town hall", "FROZEN", "▸", "═", "wedged", "paused"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing:\n%s", want, text)
+		}
+	}
+	if !strings.Contains(b.m.frame, "\x1b[7m") {
+		t.Error("the selection is not reversed")
+	}
+}
+
+func TestEverySize(t *testing.T) {
+	for _, sc := range []sample.Scene{sample.Hostile, sample.Empty} {
+		b := newBench(t, sc, 80, 24, 5, Options{})
+		for w := 1; w <= 500; w += 2 + w/2 {
+			for h := 1; h <= 200; h += 2 + h/2 {
+				b.m.w, b.m.h = w, h
+				for _, k := range []string{"1", "2", "3", "enter", "4", "5", "6", "?"} {
+					b.press(k)
+					wantSize(t, b.m.frame, w, h)
+				}
+				b.press("esc")
+			}
+		}
+	}
+}
+
+func TestTooSmallNamesBothSizes(t *testing.T) {
+	b := newBench(t, sample.HotShard, 50, 12, 1, Options{})
+	text := ansi.Strip(b.m.frame)
+	for _, want := range []string{"50x12", "60x16", "FAILING"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing:\n%s", want, text)
+		}
+	}
+}
+
+func wantSize(t *testing.T, frame string, w, h int) {
+	t.Helper()
+	lines := strings.Split(frame, "\n")
+	if len(lines) != h {
+		t.Fatalf("%d rows, want %d (of %dx%d)", len(lines), h, w, h)
+	}
+	for i, ln := range lines {
+		if got := ansi.StringWidth(ln); got != w {
+			t.Fatalf("row %d is %d wide, want %d (of %dx%d): %q", i, got, w, w, h, ansi.Strip(ln))
+		}
+	}
+}

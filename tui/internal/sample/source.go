@@ -1,0 +1,85 @@
+package sample
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"signalbox/engine/control"
+	"signalbox/engine/view"
+)
+
+// Source is a node that exists on paper: it plays a scene, a step each time
+// Step is called, and notes the commands it is sent.
+type Source struct {
+	// Fail, when set, decides a command's answer. Set it before use.
+	Fail func(control.Command) (control.Result, error)
+
+	mu    sync.Mutex
+	scene Scene
+	step  int
+	snap  *view.Snapshot
+	cmds  []control.Command
+}
+
+// NewSource starts a scene at a step.
+func NewSource(sc Scene, step int) *Source {
+	return &Source{scene: sc, step: step, snap: At(sc, step)}
+}
+
+// Step moves on by n quarters of a second.
+func (s *Source) Step(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.step += n
+	s.snap = At(s.scene, s.step)
+}
+
+// Play changes the scene at the next step.
+func (s *Source) Play(sc Scene) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scene = sc
+}
+
+// Commands returns what was sent so far, plans included.
+func (s *Source) Commands() []control.Command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]control.Command(nil), s.cmds...)
+}
+
+// Snapshot returns the step's state.
+func (s *Source) Snapshot() *view.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snap
+}
+
+// Events returns the scene's news after a sequence number.
+func (s *Source) Events(after uint64) ([]view.Event, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	evs := Events(s.scene)
+	if after >= uint64(len(evs)) {
+		return nil, 0
+	}
+	return evs[after:], 0
+}
+
+// Do notes the command and agrees, unless Fail says otherwise.
+func (s *Source) Do(_ context.Context, c control.Command) (control.Result, error) {
+	s.mu.Lock()
+	s.cmds = append(s.cmds, c)
+	s.mu.Unlock()
+	if s.Fail != nil {
+		return s.Fail(c)
+	}
+	res := control.Result{OK: true, Code: control.OK, Message: "dry run: nothing was changed", Plan: []string{
+		fmt.Sprintf("%s on %s: this is what the node would do, in its own words", c.Kind, c.Target), "ends by itself after 5m0s", "can be undone",
+	}}
+	if !c.DryRun {
+		res.Message, res.Undo = res.Plan[0], "u-18"
+	}
+	return res, nil
+}

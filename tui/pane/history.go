@@ -1,0 +1,115 @@
+package pane
+
+import (
+	"math"
+	"time"
+)
+
+// histKept is how many samples, one a second, a chart can look back.
+const histKept = 240
+
+// History keeps short series, one value a second, for the charts. Charts
+// therefore move once a second whatever the frame rate is.
+type History struct {
+	last   time.Time
+	ticks  int
+	series map[string]*series
+}
+
+type series struct {
+	vals []float64
+	seen int // tick of the newest value
+}
+
+func newHistory() *History { return &History{series: map[string]*series{}} }
+
+func (h *History) clone() *History {
+	c := &History{last: h.last, ticks: h.ticks, series: make(map[string]*series, len(h.series))}
+	for k, s := range h.series {
+		c.series[k] = &series{vals: append([]float64(nil), s.vals...), seen: s.seen}
+	}
+	return c
+}
+
+// Get returns a series, oldest first; nil when there is none.
+func (h *History) Get(name string) []float64 {
+	if h == nil || h.series[name] == nil {
+		return nil
+	}
+	return h.series[name].vals
+}
+
+// push samples the state once a second of the snapshot's own time. Seconds
+// without a snapshot become gaps, never zeros.
+func (h *History) push(d *Data) {
+	at := d.Snap.At
+	if d.Base == nil {
+		h.last = at
+		return
+	}
+	gap := at.Sub(h.last)
+	if gap < time.Second {
+		return
+	}
+	for range min(int(gap/time.Second)-1, histKept) {
+		h.ticks++
+		for _, s := range h.series {
+			s.add(math.NaN())
+		}
+	}
+	h.last = h.last.Add(gap.Truncate(time.Second))
+	h.ticks++
+	h.sample(d)
+	for k, s := range h.series {
+		if s.seen != h.ticks {
+			delete(h.series, k) // its shard or room is gone
+		}
+	}
+}
+
+func (h *History) sample(d *Data) {
+	names, _, rates := d.Planes()
+	for i, n := range names {
+		h.add(n+".in", rates[i].In)
+		h.add(n+".out", rates[i].Out)
+		h.add(n+".drop", rates[i].Drop)
+	}
+	h.add("drop", d.DropRate())
+	for i := range d.Snap.Shards {
+		s := &d.Snap.Shards[i]
+		h.add("shard."+s.Key(), fill(s.Depth, s.Capacity))
+	}
+	for i := range d.Snap.Rooms {
+		if i == 256 {
+			break // a chart per room is drawn for what fits a screen
+		}
+		r := &d.Snap.Rooms[i]
+		h.add("room."+r.Name, worstLoss(r))
+	}
+}
+
+func (h *History) add(name string, v float64) {
+	s := h.series[name]
+	if s == nil {
+		s = &series{}
+		h.series[name] = s
+	}
+	s.add(v)
+	s.seen = h.ticks
+}
+
+func (s *series) add(v float64) {
+	if len(s.vals) >= histKept {
+		copy(s.vals, s.vals[1:])
+		s.vals[histKept-1] = v
+		return
+	}
+	s.vals = append(s.vals, v)
+}
+
+func fill(depth, capacity int) float64 {
+	if capacity <= 0 {
+		return 0
+	}
+	return float64(depth) / float64(capacity)
+}
