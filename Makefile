@@ -1,0 +1,19 @@
+# The everyday commands. `go run .` and `go test ./...` need none of them.
+TOOL = go tool -modfile=.ci/tools/go.mod
+
+.PHONY: test race fuzz bench lint shots
+test:
+	go test ./...
+race:
+	CGO_ENABLED=1 go test -race -short ./...
+fuzz:
+	for f in FuzzParse FuzzUnmarshal FuzzTrunk FuzzReadFrame; do go test ./relay/wire -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
+	go test ./dht/wire -run '^$$' -fuzz . -fuzztime 60s
+bench:
+	mkdir -p bench-results
+	(go version; git rev-parse HEAD; go test -run '^$$' -bench . -benchmem ./relay ./dht/table ./engine/dispatch) | tee bench-results/$$(git rev-parse --short HEAD).txt
+lint:
+	$(TOOL) gofumpt -l $$(git ls-files '*.go')
+	$(TOOL) golangci-lint run ./...
+shots:
+	go run ./tui/shot/cmd/signalbox-shots

@@ -1,0 +1,178 @@
+package relay
+
+import (
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"signalbox/engine/ledger"
+	"signalbox/relay/wire"
+)
+
+// The states of a participant. It only moves on.
+const (
+	stateIn       uint32 = iota
+	stateLeft            // of its own will: what it said last is still passed on
+	stateExpelled        // kicked, replaced, or its room was closed: it is not
+)
+
+// Participant is one member of one room, from Join to Leave. A client that
+// comes back is another participant.
+type Participant struct {
+	// Constant after Join.
+	relay       *Relay
+	room        *room
+	num         uint64
+	id          string
+	fingerprint string
+	alias       string // as it goes to clients
+	shownAlias  string
+	remote      netip.AddrPort
+	addr        netip.Addr // of remote, unmapped
+	transport   string
+	shard       string
+	joinedAt    time.Time
+	joinedMono  int64
+	closeConn   func(reason string)
+	maxDatagram func() int
+	wake        chan struct{} // 1 slot: the ring has something
+	signalWake  chan struct{} // 1 slot: there may be a signal
+
+	// Owned by the connection's reader.
+	budget budget
+
+	// Owned by the connection's signal writer.
+	toldRoster    uint64
+	toldDirective uint64
+
+	// Each owned by the loop that holds the shard's claim.
+	marks []uint32
+
+	// Owned by the loop that holds judging.
+	judge judge
+
+	// Any goroutine (atomic).
+	state      atomic.Uint32
+	muted      atomic.Bool
+	rule       atomic.Pointer[rule] // what an operator has put on its address; nil: nothing
+	judging    atomic.Bool
+	tier       atomic.Uint32 // the judge's, for everybody else
+	report     atomic.Uint32 // the last one's four bytes
+	reportAt   atomic.Int64  // 0: has never reported
+	received   atomic.Uint64
+	lastPacket atomic.Int64  // 0: none yet
+	seq        atomic.Uint32 // the last sequence number and seqKnown
+	gaps       atomic.Uint64
+	refused    ledger.Atomics // of what it sent; for its row, not for the account
+
+	ring ring // own mutex
+}
+
+// ID is the participant's id, unique in the life of the process.
+func (p *Participant) ID() string { return p.id }
+
+// RoomName is the name of the room it joined, safe to print.
+func (p *Participant) RoomName() string { return p.room.name }
+
+// Remote is the client's address.
+func (p *Participant) Remote() netip.AddrPort { return p.remote }
+
+// MaxDatagram is the largest datagram the client's path carries now in bytes,
+// for whoever packs several packets into one; 0 when unknown. Whether one
+// packet fits, the transport decides.
+func (p *Participant) MaxDatagram() int {
+	if p.maxDatagram == nil {
+		return 0
+	}
+	return p.maxDatagram()
+}
+
+// Admit decides at the connection's reader whether a packet of n bytes may go
+// on to a shard: not if the source is banned or above its throttle, nor if the
+// client is above its budget. What it refuses it has counted, as received and
+// dropped. One goroutine at a time.
+func (p *Participant) Admit(n int, now int64) bool {
+	p.received.Add(1)
+	p.lastPacket.Store(max(now, 1))
+	if ru := p.rule.Load(); ru != nil {
+		if why, ok := ru.admit(now); !ok {
+			p.refuseEarly(why, 1)
+			return false
+		}
+	}
+	if !p.budget.take(n, now) {
+		p.refuseEarly(ledger.ClientRate, 1)
+		return false
+	}
+	return true
+}
+
+// Lost books n packets of the client that were lost before Admit saw them.
+func (p *Participant) Lost(why ledger.Reason, n uint64) {
+	p.received.Add(n)
+	p.refuseEarly(why, n)
+}
+
+func (p *Participant) refuseEarly(why ledger.Reason, n uint64) {
+	p.relay.early[why].Add(n)
+	p.refused[why].Add(n)
+}
+
+func (p *Participant) refuse(why ledger.Reason) {
+	p.relay.refused[why].Add(1)
+	p.refused[why].Add(1)
+}
+
+// Wake receives when there is something to Take. It may receive for nothing,
+// and once for many packets: take until there are none.
+func (p *Participant) Wake() <-chan struct{} { return p.wake }
+
+// Take appends up to limit packets to buf, oldest first, and drops those that
+// have waited too long. The packets are shared: they must not be written to.
+// Until Done they count as queued.
+func (p *Participant) Take(buf [][]byte, limit int, now int64) [][]byte {
+	return p.ring.take(buf, limit, now)
+}
+
+// Done reports what became of packets taken: handed to the transport, too
+// large for the path, refused by the transport otherwise.
+func (p *Participant) Done(sent, tooLarge, failed int) { p.ring.done(sent, tooLarge, failed) }
+
+func (p *Participant) wakeWriter() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Participant) wakeSignals() {
+	select {
+	case p.signalWake <- struct{}{}:
+	default:
+	}
+}
+
+// lastReport is the newest quality report and its age in ns, -1 when there
+// has been none.
+func (p *Participant) lastReport(now int64) (wire.QualityReport, int64) {
+	at := p.reportAt.Load()
+	if at == 0 {
+		return wire.QualityReport{}, -1
+	}
+	v := p.report.Load()
+	q := wire.QualityReport{Loss: uint8(v >> 24), RTT4: uint8(v >> 16), Jitter: uint8(v >> 8), CapKbps: uint8(v)}
+	return q, max(0, now-at)
+}
+
+const idPrefix = "p"
+
+func formatID(n uint64) string { return idPrefix + strconv.FormatUint(n, 10) }
+
+func parseID(s string) (uint64, bool) {
+	if len(s) < 2 || s[:1] != idPrefix {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[1:], 10, 64)
+	return n, err == nil && formatID(n) == s
+}
