@@ -199,6 +199,7 @@ func (e *Engine) mediaReader(ctx context.Context, c *quicnet.Conn, p *relay.Part
 			return endReason(err)
 		}
 		e.bookRxLoss(c, p, &lost)
+		p.Saw(pkt)
 		if !p.Admit(len(pkt), e.mono()) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 
 	"signalbox/engine/ledger"
@@ -55,7 +56,6 @@ func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 		p.refuse(ledger.Malformed)
 		return
 	}
-	p.countGap(m.Seq)
 	if m.HasReport {
 		p.judgeReport(m.Report, now)
 	}
@@ -142,8 +142,17 @@ const (
 	seqWindow = 3000
 )
 
-// countGap counts the sequence numbers missing before this packet: lost on the
-// client's way here, or refused by us. Late ones are not taken off again.
+// Saw notes the sequence number of a packet as it came from the network, before
+// anything here can refuse it, so that gaps are what was lost on the client's
+// way to us and nothing of ours. Only the connection's reader calls it.
+func (p *Participant) Saw(pkt []byte) {
+	if len(pkt) >= wire.HeaderSize {
+		p.countGap(binary.BigEndian.Uint16(pkt[2:]))
+	}
+}
+
+// countGap counts the numbers missing before this one. Late ones are not taken
+// off again.
 func (p *Participant) countGap(seq uint16) {
 	old := p.seq.Load()
 	if old&seqKnown != 0 {

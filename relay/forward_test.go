@@ -151,7 +151,7 @@ func TestSeqGaps(t *testing.T) {
 		g := newRig(t, Config{})
 		p := g.join("r", "a")
 		for _, s := range c.seqs {
-			g.say(p, packet(s, 0))
+			p.Saw(packet(s, 0))
 		}
 		if got := p.gaps.Load(); got != c.gaps {
 			t.Errorf("%s: %d, want %d", name, got, c.gaps)

@@ -108,8 +108,12 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 		s style.Style
 		t string
 	}{
-		{style.Strong, cell.Fit(cell.Clean(s.Node.NodeID), 8, "")}, {ss, cell.Name(s.Node.State, 9)}, {style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
-		{ds, dt}, {style.Text, fmt.Sprintf("%d in %d rooms", people, len(s.Rooms))}, {style.Dim, cell.Name(s.Node.Version, 24)},
+		{style.Strong, cell.Fit(cell.Clean(s.Node.NodeID), 8, "")},
+		{ss, cell.Name(s.Node.State, 9)},
+		{style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
+		{ds, dt},
+		{style.Text, fmt.Sprintf("%d in %d rooms", people, len(s.Rooms))},
+		{style.Dim, cell.Name(s.Node.Version, 24)},
 	}
 	for _, p := range parts {
 		if p.t == "" || ln.Left() < cell.Width(p.t)+1 {

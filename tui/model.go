@@ -131,8 +131,12 @@ func New(src Source, opt Options) *Model {
 	return &Model{
 		src: src, opt: opt, ctx: context.Background(), feed: pane.NewFeed(), sets: map[style.Config]*style.Set{}, fresh: opt.Now(),
 		tabs: []tab{
-			{"overview", pane.NewOverview()}, {"shards", pane.NewShards()}, {"rooms", pane.NewRooms()},
-			{"routing", pane.NewRouting()}, {"events", pane.NewEvents()}, {"log", pane.NewLog()},
+			{"overview", pane.NewOverview()},
+			{"shards", pane.NewShards()},
+			{"rooms", pane.NewRooms()},
+			{"routing", pane.NewRouting()},
+			{"events", pane.NewEvents()},
+			{"log", pane.NewLog()},
 		},
 	}
 }

@@ -43,8 +43,11 @@ func TestRoundTrip(t *testing.T) {
 		{"pong", AppendPong(nil, 1<<63), Message{Type: Pong, Request: 1 << 63}, true},
 		{"find", AppendFindNode(nil, 7, &id), Message{Type: FindNode, Request: 7, Target: id}, false},
 		{"no nodes", nodes(7), Message{Type: Nodes, Request: 7, Nodes: []Node{}}, true},
-		{"nodes", nodes(7, Node{id, []table.Addr{addr("1.2.3.4:5", table.Direct), addr("[::1]:6", table.Lan)}}, many),
-			Message{Type: Nodes, Request: 7, Nodes: []Node{{id, []table.Addr{addr("1.2.3.4:5", table.Direct), addr("[::1]:6", table.Lan)}}, many}}, true},
+		{
+			"nodes", nodes(7, Node{id, []table.Addr{addr("1.2.3.4:5", table.Direct), addr("[::1]:6", table.Lan)}}, many),
+			Message{Type: Nodes, Request: 7, Nodes: []Node{{id, []table.Addr{addr("1.2.3.4:5", table.Direct), addr("[::1]:6", table.Lan)}}, many}},
+			true,
+		},
 		{"largest", nodes(7, full...), Message{Type: Nodes, Request: 7, Nodes: full}, true},
 		{"error", AppendError(nil, 7, CodeBusy, "wait"), Message{Type: Error, Request: 7, Code: CodeBusy, Text: "wait"}, true},
 		{"error, hostile text", AppendError(nil, 7, CodeBusy, "a\x1b[2Jb\u202e"), Message{Type: Error, Request: 7, Code: CodeBusy, Text: "a?[2Jb?"}, true},

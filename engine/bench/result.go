@@ -190,7 +190,7 @@ func (h *histogram) at(rank uint64) float64 {
 			if e < 3 {
 				return float64(uint64(1) << (e + 1))
 			}
-			return float64((uint64(8 + sub + 1)) << (e - 3))
+			return float64(uint64(8+sub+1) << (e - 3))
 		}
 	}
 	return 0

@@ -43,6 +43,7 @@ type Hangup struct {
 
 // Variant implements Signal.
 func (*Hangup) Variant() string { return "Hangup" }
+
 func (m *Hangup) fields() []field {
 	return []field{{"reason", &m.Reason, required}, {"call_id", &m.CallID, optSkip}}
 }
@@ -56,6 +57,7 @@ type RegisterPresence struct {
 
 // Variant implements Signal.
 func (*RegisterPresence) Variant() string { return "RegisterPresence" }
+
 func (m *RegisterPresence) fields() []field {
 	return []field{{"identity_pub", &m.IdentityPub, required}, {"signature", &m.Signature, required}, {"alias", &m.Alias, optNull}}
 }
@@ -69,6 +71,7 @@ type RegisterPresenceAck struct {
 
 // Variant implements Signal.
 func (*RegisterPresenceAck) Variant() string { return "RegisterPresenceAck" }
+
 func (m *RegisterPresenceAck) fields() []field {
 	return []field{{"success", &m.Success, required}, {"error", &m.Error, optSkip}, {"relay_build", &m.RelayBuild, optSkip}}
 }
@@ -91,12 +94,17 @@ type DirectCallOffer struct {
 
 // Variant implements Signal.
 func (*DirectCallOffer) Variant() string { return "DirectCallOffer" }
+
 func (m *DirectCallOffer) fields() []field {
 	return []field{
-		{"caller_fingerprint", &m.CallerFingerprint, required}, {"caller_alias", &m.CallerAlias, optNull},
-		{"target_fingerprint", &m.TargetFingerprint, required}, {"call_id", &m.CallID, required},
-		{"identity_pub", &m.IdentityPub, required}, {"ephemeral_pub", &m.EphemeralPub, required},
-		{"signature", &m.Signature, required}, {"supported_profiles", &m.SupportedProfiles, required},
+		{"caller_fingerprint", &m.CallerFingerprint, required},
+		{"caller_alias", &m.CallerAlias, optNull},
+		{"target_fingerprint", &m.TargetFingerprint, required},
+		{"call_id", &m.CallID, required},
+		{"identity_pub", &m.IdentityPub, required},
+		{"ephemeral_pub", &m.EphemeralPub, required},
+		{"signature", &m.Signature, required},
+		{"supported_profiles", &m.SupportedProfiles, required},
 		{"caller_reflexive_addr", &m.CallerReflexiveAddr, optSkip},
 		{"caller_local_addrs", &m.CallerLocalAddrs, skipEmpty},
 		{"caller_build_version", &m.CallerBuildVersion, optSkip},
@@ -118,11 +126,15 @@ type DirectCallAnswer struct {
 
 // Variant implements Signal.
 func (*DirectCallAnswer) Variant() string { return "DirectCallAnswer" }
+
 func (m *DirectCallAnswer) fields() []field {
 	return []field{
-		{"call_id", &m.CallID, required}, {"accept_mode", &m.AcceptMode, required},
-		{"identity_pub", &m.IdentityPub, optSkip}, {"ephemeral_pub", &m.EphemeralPub, optSkip},
-		{"signature", &m.Signature, optSkip}, {"chosen_profile", &m.ChosenProfile, optSkip},
+		{"call_id", &m.CallID, required},
+		{"accept_mode", &m.AcceptMode, required},
+		{"identity_pub", &m.IdentityPub, optSkip},
+		{"ephemeral_pub", &m.EphemeralPub, optSkip},
+		{"signature", &m.Signature, optSkip},
+		{"chosen_profile", &m.ChosenProfile, optSkip},
 		{"callee_reflexive_addr", &m.CalleeReflexiveAddr, optSkip},
 		{"callee_local_addrs", &m.CalleeLocalAddrs, skipEmpty},
 		{"callee_build_version", &m.CalleeBuildVersion, optSkip},
@@ -140,10 +152,14 @@ type CallSetup struct {
 
 // Variant implements Signal.
 func (*CallSetup) Variant() string { return "CallSetup" }
+
 func (m *CallSetup) fields() []field {
 	return []field{
-		{"call_id", &m.CallID, required}, {"room", &m.Room, required}, {"relay_addr", &m.RelayAddr, required},
-		{"peer_direct_addr", &m.PeerDirectAddr, optSkip}, {"peer_local_addrs", &m.PeerLocalAddrs, skipEmpty},
+		{"call_id", &m.CallID, required},
+		{"room", &m.Room, required},
+		{"relay_addr", &m.RelayAddr, required},
+		{"peer_direct_addr", &m.PeerDirectAddr, optSkip},
+		{"peer_local_addrs", &m.PeerLocalAddrs, skipEmpty},
 	}
 }
 
@@ -152,6 +168,7 @@ type CallRinging struct{ CallID string }
 
 // Variant implements Signal.
 func (*CallRinging) Variant() string { return "CallRinging" }
+
 func (m *CallRinging) fields() []field {
 	return []field{{"call_id", &m.CallID, required}}
 }
@@ -170,6 +187,7 @@ type ReflectResponse struct {
 
 // Variant implements Signal.
 func (*ReflectResponse) Variant() string { return "ReflectResponse" }
+
 func (m *ReflectResponse) fields() []field {
 	return []field{{"observed_addr", &m.ObservedAddr, required}}
 }
@@ -183,6 +201,7 @@ type MediaPathReport struct {
 
 // Variant implements Signal.
 func (*MediaPathReport) Variant() string { return "MediaPathReport" }
+
 func (m *MediaPathReport) fields() []field {
 	return []field{{"call_id", &m.CallID, required}, {"direct_ok", &m.DirectOK, required}, {"race_winner", &m.RaceWinner, defaulted}}
 }
@@ -195,6 +214,7 @@ type Transfer struct {
 
 // Variant implements Signal.
 func (*Transfer) Variant() string { return "Transfer" }
+
 func (m *Transfer) fields() []field {
 	return []field{{"target_fingerprint", &m.TargetFingerprint, required}, {"relay_addr", &m.RelayAddr, optNull}}
 }

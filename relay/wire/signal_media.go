@@ -14,10 +14,13 @@ type CallOffer struct {
 
 // Variant implements Signal.
 func (*CallOffer) Variant() string { return "CallOffer" }
+
 func (m *CallOffer) fields() []field {
 	return []field{
-		{"identity_pub", &m.IdentityPub, required}, {"ephemeral_pub", &m.EphemeralPub, required},
-		{"signature", &m.Signature, required}, {"supported_profiles", &m.SupportedProfiles, required},
+		{"identity_pub", &m.IdentityPub, required},
+		{"ephemeral_pub", &m.EphemeralPub, required},
+		{"signature", &m.Signature, required},
+		{"supported_profiles", &m.SupportedProfiles, required},
 		{"alias", &m.Alias, optNull},
 	}
 }
@@ -32,10 +35,13 @@ type CallAnswer struct {
 
 // Variant implements Signal.
 func (*CallAnswer) Variant() string { return "CallAnswer" }
+
 func (m *CallAnswer) fields() []field {
 	return []field{
-		{"identity_pub", &m.IdentityPub, required}, {"ephemeral_pub", &m.EphemeralPub, required},
-		{"signature", &m.Signature, required}, {"chosen_profile", &m.ChosenProfile, required},
+		{"identity_pub", &m.IdentityPub, required},
+		{"ephemeral_pub", &m.EphemeralPub, required},
+		{"signature", &m.Signature, required},
+		{"chosen_profile", &m.ChosenProfile, required},
 	}
 }
 
@@ -44,6 +50,7 @@ type IceCandidate struct{ Candidate string }
 
 // Variant implements Signal.
 func (*IceCandidate) Variant() string { return "IceCandidate" }
+
 func (m *IceCandidate) fields() []field {
 	return []field{{"candidate", &m.Candidate, required}}
 }
@@ -56,6 +63,7 @@ type Rekey struct {
 
 // Variant implements Signal.
 func (*Rekey) Variant() string { return "Rekey" }
+
 func (m *Rekey) fields() []field {
 	return []field{{"new_ephemeral_pub", &m.NewEphemeralPub, required}, {"signature", &m.Signature, required}}
 }
@@ -68,6 +76,7 @@ type QualityUpdate struct {
 
 // Variant implements Signal.
 func (*QualityUpdate) Variant() string { return "QualityUpdate" }
+
 func (m *QualityUpdate) fields() []field {
 	return []field{{"report", &m.Report, required}, {"recommended_profile", &m.RecommendedProfile, required}}
 }
@@ -81,6 +90,7 @@ type LossRecoveryUpdate struct {
 
 // Variant implements Signal.
 func (*LossRecoveryUpdate) Variant() string { return "LossRecoveryUpdate" }
+
 func (m *LossRecoveryUpdate) fields() []field {
 	return []field{
 		{"dred_reconstructions", &m.DREDReconstructions, defaulted},
@@ -94,6 +104,7 @@ type AuthToken struct{ Token string }
 
 // Variant implements Signal.
 func (*AuthToken) Variant() string { return "AuthToken" }
+
 func (m *AuthToken) fields() []field {
 	return []field{{"token", &m.Token, required}}
 }
@@ -141,6 +152,7 @@ type RoomUpdate struct {
 
 // Variant implements Signal.
 func (*RoomUpdate) Variant() string { return "RoomUpdate" }
+
 func (m *RoomUpdate) fields() []field {
 	return []field{{"count", &m.Count, required}, {"participants", &m.Participants, required}}
 }
@@ -154,20 +166,25 @@ type QualityDirective struct {
 
 // Variant implements Signal.
 func (*QualityDirective) Variant() string { return "QualityDirective" }
+
 func (m *QualityDirective) fields() []field {
 	return []field{{"recommended_profile", &m.RecommendedProfile, required}, {"reason", &m.Reason, optSkip}}
 }
 
 func (p *Profile) fields() []field {
 	return []field{
-		{"codec", &p.Codec, required}, {"fec_ratio", &p.FECRatio, required},
-		{"frame_duration_ms", &p.FrameDurationMS, required}, {"frames_per_block", &p.FramesPerBlock, required},
+		{"codec", &p.Codec, required},
+		{"fec_ratio", &p.FECRatio, required},
+		{"frame_duration_ms", &p.FrameDurationMS, required},
+		{"frames_per_block", &p.FramesPerBlock, required},
 	}
 }
 
 func (r *QualityReport) fields() []field {
 	return []field{
-		{"loss_pct", &r.Loss, required}, {"rtt_4ms", &r.RTT4, required},
-		{"jitter_ms", &r.Jitter, required}, {"bitrate_cap_kbps", &r.CapKbps, required},
+		{"loss_pct", &r.Loss, required},
+		{"rtt_4ms", &r.RTT4, required},
+		{"jitter_ms", &r.Jitter, required},
+		{"bitrate_cap_kbps", &r.CapKbps, required},
 	}
 }

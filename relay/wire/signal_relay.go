@@ -8,6 +8,7 @@ type Ping struct{ TimestampMS uint64 }
 
 // Variant implements Signal.
 func (*Ping) Variant() string { return "Ping" }
+
 func (m *Ping) fields() []field {
 	return []field{{"timestamp_ms", &m.TimestampMS, required}}
 }
@@ -17,6 +18,7 @@ type Pong struct{ TimestampMS uint64 }
 
 // Variant implements Signal.
 func (*Pong) Variant() string { return "Pong" }
+
 func (m *Pong) fields() []field {
 	return []field{{"timestamp_ms", &m.TimestampMS, required}}
 }
@@ -29,6 +31,7 @@ type PresenceUpdate struct {
 
 // Variant implements Signal.
 func (*PresenceUpdate) Variant() string { return "PresenceUpdate" }
+
 func (m *PresenceUpdate) fields() []field {
 	return []field{{"fingerprints", &m.Fingerprints, required}, {"relay_addr", &m.RelayAddr, required}}
 }
@@ -41,6 +44,7 @@ type RouteQuery struct {
 
 // Variant implements Signal.
 func (*RouteQuery) Variant() string { return "RouteQuery" }
+
 func (m *RouteQuery) fields() []field {
 	return []field{{"fingerprint", &m.Fingerprint, required}, {"ttl", &m.TTL, required}}
 }
@@ -54,6 +58,7 @@ type RouteResponse struct {
 
 // Variant implements Signal.
 func (*RouteResponse) Variant() string { return "RouteResponse" }
+
 func (m *RouteResponse) fields() []field {
 	return []field{{"fingerprint", &m.Fingerprint, required}, {"found", &m.Found, required}, {"relay_chain", &m.RelayChain, required}}
 }
@@ -67,9 +72,11 @@ type SessionForward struct {
 
 // Variant implements Signal.
 func (*SessionForward) Variant() string { return "SessionForward" }
+
 func (m *SessionForward) fields() []field {
 	return []field{
-		{"session_id", &m.SessionID, required}, {"target_fingerprint", &m.TargetFingerprint, required},
+		{"session_id", &m.SessionID, required},
+		{"target_fingerprint", &m.TargetFingerprint, required},
 		{"source_relay", &m.SourceRelay, required},
 	}
 }
@@ -82,6 +89,7 @@ type SessionForwardAck struct {
 
 // Variant implements Signal.
 func (*SessionForwardAck) Variant() string { return "SessionForwardAck" }
+
 func (m *SessionForwardAck) fields() []field {
 	return []field{{"session_id", &m.SessionID, required}, {"room_name", &m.RoomName, required}}
 }
@@ -93,6 +101,7 @@ type FederationHello struct {
 
 // Variant implements Signal.
 func (*FederationHello) Variant() string { return "FederationHello" }
+
 func (m *FederationHello) fields() []field {
 	return []field{{"tls_fingerprint", &m.TLSFingerprint, required}}
 }
@@ -105,6 +114,7 @@ type GlobalRoomActive struct {
 
 // Variant implements Signal.
 func (*GlobalRoomActive) Variant() string { return "GlobalRoomActive" }
+
 func (m *GlobalRoomActive) fields() []field {
 	return []field{{"room", &m.Room, required}, {"participants", &m.Participants, defaulted}}
 }
@@ -114,6 +124,7 @@ type GlobalRoomInactive struct{ Room string }
 
 // Variant implements Signal.
 func (*GlobalRoomInactive) Variant() string { return "GlobalRoomInactive" }
+
 func (m *GlobalRoomInactive) fields() []field {
 	return []field{{"room", &m.Room, required}}
 }
@@ -126,6 +137,7 @@ type FederatedSignalForward struct {
 
 // Variant implements Signal.
 func (*FederatedSignalForward) Variant() string { return "FederatedSignalForward" }
+
 func (m *FederatedSignalForward) fields() []field {
 	return []field{{"inner", &m.Inner, required}, {"origin_relay_fp", &m.OriginRelayFP, required}}
 }

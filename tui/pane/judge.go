@@ -36,7 +36,8 @@ const (
 
 // sign and style of a level, so that it shows without colour.
 func (l level) sign(g *style.Glyph) string { return [...]string{" ", g.Warn, g.Bad}[l] }
-func (l level) style() style.Style         { return [...]style.Style{style.OK, style.Warn, style.Bad}[l] }
+
+func (l level) style() style.Style { return [...]style.Style{style.OK, style.Warn, style.Bad}[l] }
 
 // text is the style for plain values: healthy ones need no colour.
 func (l level) text() style.Style { return [...]style.Style{style.Text, style.Warn, style.Bad}[l] }

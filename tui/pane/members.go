@@ -107,12 +107,17 @@ func (p *Rooms) onSource(k control.Kind, title string) key.Intent {
 
 func (p *Rooms) throttle() key.Intent {
 	in := p.onSource(control.SourceThrottle, "throttle source")
+	in.Choose = ratesPerSecond()
+	return in
+}
+
+// ratesPerSecond is what an address can be throttled to.
+func ratesPerSecond() *key.Choice {
 	ch := &key.Choice{Ask: "to how many packets a second? One voice is 50.", Arg: "pps", Start: 2}
 	for _, n := range []float64{20, 50, 100, 200, 500, 1000} {
 		ch.Labels, ch.Values = append(ch.Labels, fmt.Sprintf("%.0f", n)), append(ch.Values, n)
 	}
-	in.Choose = ch
-	return in
+	return ch
 }
 
 func (p *Rooms) drawMembers(w, h int, st *style.Set) []string {
@@ -147,9 +152,19 @@ func (p *Rooms) drawMembers(w, h int, st *style.Set) []string {
 
 func (p *Rooms) memberTable(r *view.Room, w, h int, st *style.Set) []string {
 	t := table{l: &p.m, empty: "nobody matches", cols: []col{
-		{head: "name " + st.Glyph.Down + "weakest", w: max(14, min(28, w-66))}, {head: "tier", w: 12}, {head: "loss", w: 5, right: true}, {head: "rtt", w: 6, right: true},
-		{head: "jitter", w: 6, right: true}, {head: "queue", w: 7, right: true}, {head: "drop/s", w: 6, right: true}, {head: "gaps", w: 5, right: true},
-		{head: "fault", w: 8}, {head: "in/s", w: 5, right: true, min: 100}, {head: "out/s", w: 6, right: true, min: 100}, {head: "shard", w: 9, min: 130}, {head: "why", w: 0, min: 120},
+		{head: "name " + st.Glyph.Down + "weakest", w: max(14, min(28, w-66))},
+		{head: "tier", w: 12},
+		{head: "loss", w: 5, right: true},
+		{head: "rtt", w: 6, right: true},
+		{head: "jitter", w: 6, right: true},
+		{head: "queue", w: 7, right: true},
+		{head: "drop/s", w: 6, right: true},
+		{head: "gaps", w: 5, right: true},
+		{head: "fault", w: 8},
+		{head: "in/s", w: 5, right: true, min: 100},
+		{head: "out/s", w: 6, right: true, min: 100},
+		{head: "shard", w: 9, min: 130},
+		{head: "why", w: 0, min: 120},
 	}}
 	t.row = func(id string) []cellText {
 		for i := range r.Participants {

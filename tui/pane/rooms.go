@@ -244,9 +244,16 @@ func (p *Rooms) Draw(w, h int, st *style.Set) []string {
 
 func (p *Rooms) roomTable(w, h int, st *style.Set) []string {
 	t := table{l: &p.l, empty: "no room matches; with no filter: nobody is in a call", cols: []col{
-		{head: "room", w: 0}, {head: "size", w: 4, right: true}, {head: "tier", w: 13}, {head: "loss", w: 5, right: true},
-		{head: "rtt", w: 6, right: true, min: 96}, {head: "drop/s", w: 6, right: true}, {head: "weakest", w: 14}, {head: "fault", w: 10},
-		{head: "loss, last minutes", w: 24, min: 116}, {head: "why", w: 62, min: 170},
+		{head: "room", w: 0},
+		{head: "size", w: 4, right: true},
+		{head: "tier", w: 13},
+		{head: "loss", w: 5, right: true},
+		{head: "rtt", w: 6, right: true, min: 96},
+		{head: "drop/s", w: 6, right: true},
+		{head: "weakest", w: 14},
+		{head: "fault", w: 10},
+		{head: "loss, last minutes", w: 24, min: 116},
+		{head: "why", w: 62, min: 170},
 	}}
 	t.row = func(id string) []cellText {
 		r := p.room(id)

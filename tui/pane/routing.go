@@ -242,8 +242,13 @@ func admissionWords(m map[string]uint64) string {
 
 func (p *Routing) table(w, h int, st *style.Set) []string {
 	t := table{l: &p.l, empty: "no contact matches; with no filter: the table is empty", cols: []col{
-		{head: "peer", w: min(64, max(18, w/4))}, {head: "state", w: 9}, {head: "bucket", w: 6, right: true}, {head: "seen", w: 7, right: true},
-		{head: "rtt", w: 6, right: true}, {head: "trust", w: 5, right: true}, {head: "addresses", w: 0},
+		{head: "peer", w: min(64, max(18, w/4))},
+		{head: "state", w: 9},
+		{head: "bucket", w: 6, right: true},
+		{head: "seen", w: 7, right: true},
+		{head: "rtt", w: 6, right: true},
+		{head: "trust", w: 5, right: true},
+		{head: "addresses", w: 0},
 	}}
 	byID := make(map[string]*view.Peer, len(p.d.Snap.DHT.PeersTable))
 	for i := range p.d.Snap.DHT.PeersTable {

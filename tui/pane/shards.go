@@ -149,14 +149,41 @@ func (p *Shards) Keys() []key.Row {
 			return key.Intent{Title: title, On: p.l.sel, Cmds: []control.Command{{Kind: k, Target: p.l.sel}}, TTL: ttl}
 		}
 	}
+	hot := func() string {
+		if s := p.selected(); s == nil || len(s.HotSources) == 0 {
+			return "the shard has no hot source"
+		}
+		return ""
+	}
 	return []key.Row{
 		{Keys: []string{"enter"}, Short: "detail", Help: "all about the marked shard, its last panic included", Disabled: none},
 		{Keys: []string{"p"}, Short: "pause", Help: "pause the shard: what its sources send is dropped", Act: true, Disabled: state(false, "is paused already: r resumes it"), Plan: cmd(control.ShardPause, "pause shard", true)},
 		{Keys: []string{"r"}, Short: "resume", Help: "let a paused shard go on", Act: true, Disabled: state(true, "is not paused"), Plan: cmd(control.ShardResume, "resume shard", false)},
 		{Keys: []string{"R"}, Short: "restart", Help: "replace the shard's loop; what waits in its queue is kept", Act: true, Disabled: none, Plan: cmd(control.ShardRestart, "restart shard", false)},
 		{Keys: []string{"F"}, Short: "flush", Help: "drop everything that waits in the shard's queue", Act: true, Disabled: none, Plan: cmd(control.ShardFlush, "flush shard", false)},
+		{Keys: []string{"t"}, Short: "throttle", Help: "limit the packets a second of the shard's hottest source", Act: true, Disabled: hot, Plan: p.throttleHottest},
+		{Keys: []string{"b"}, Short: "ban", Help: "ban the shard's hottest source for a time", Act: true, Disabled: hot, Plan: func() key.Intent { return p.onHottest(control.SourceBan, "ban source") }},
 		{Keys: []string{"A"}, Help: "flush every shard of this plane; asks for the word flush", Act: true, Disabled: none, Plan: p.flushAll},
 	}
+}
+
+// onHottest aims at the source that makes most of the marked shard's traffic.
+func (p *Shards) onHottest(k control.Kind, title string) key.Intent {
+	s := p.selected()
+	if s == nil || len(s.HotSources) == 0 {
+		return key.Intent{}
+	}
+	h := s.HotSources[0]
+	return key.Intent{
+		Title: title, On: fmt.Sprintf("%s, %.0f%% of %s", h.IP, h.SharePct, s.Key()),
+		Cmds: []control.Command{{Kind: k, Target: h.IP}}, TTL: true,
+	}
+}
+
+func (p *Shards) throttleHottest() key.Intent {
+	in := p.onHottest(control.SourceThrottle, "throttle source")
+	in.Choose = ratesPerSecond()
+	return in
 }
 
 func (p *Shards) flushAll() key.Intent {
@@ -223,10 +250,18 @@ func (p *Shards) headline() string {
 func (p *Shards) table(w, h int, st *style.Set) []string {
 	bar := max(9, min(24, (w-70)/2))
 	t := table{l: &p.l, empty: "no shard matches", cols: []col{
-		{head: "shard", w: 9}, {head: "state", w: 10}, {head: "queue", w: bar}, {head: "depth/cap", w: 9, right: true},
-		{head: "high", w: 5, right: true}, {head: "drop/s", w: 6, right: true}, {head: "oldest", w: 6, right: true},
-		{head: "p99", w: 6, right: true}, {head: "busy", w: 4, right: true},
-		{head: "p50", w: 6, right: true, min: 96}, {head: "in/s", w: 6, right: true, min: 96}, {head: "last minutes", w: 20, min: 150},
+		{head: "shard", w: 9},
+		{head: "state", w: 10},
+		{head: "queue", w: bar},
+		{head: "depth/cap", w: 9, right: true},
+		{head: "high", w: 5, right: true},
+		{head: "drop/s", w: 6, right: true},
+		{head: "oldest", w: 6, right: true},
+		{head: "p99", w: 6, right: true},
+		{head: "busy", w: 4, right: true},
+		{head: "p50", w: 6, right: true, min: 96},
+		{head: "in/s", w: 6, right: true, min: 96},
+		{head: "last minutes", w: 20, min: 150},
 		{head: "why", w: 0, min: 130},
 	}}
 	t.row = func(id string) []cellText {

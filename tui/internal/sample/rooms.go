@@ -16,8 +16,13 @@ func rooms(sc Scene, sec float64, at time.Time) []view.Room {
 		n    int
 		tier string
 	}{
-		{"town hall", 9, "Good"}, {"standup-eu", 5, "Studio48k"}, {"radio night", 12, "Studio32k"}, {"dev-lobby", 3, "Studio64k"},
-		{"ops-war-room", 4, "Good"}, {"class-7b", 7, "Good"}, {"probe-a", 1, "Studio64k"},
+		{"town hall", 9, "Good"},
+		{"standup-eu", 5, "Studio48k"},
+		{"radio night", 12, "Studio32k"},
+		{"dev-lobby", 3, "Studio64k"},
+		{"ops-war-room", 4, "Good"},
+		{"class-7b", 7, "Good"},
+		{"probe-a", 1, "Studio64k"},
 	}
 	var out []view.Room
 	for k, sp := range spec {

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signalbox/engine"
+	"signalbox/engine/attach"
+	"signalbox/engine/config"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "The node alone, for systemd",
+		Long: `Runs the node without a console. Logs go to standard error; standard output gets
+one line of JSON, once everything listens.
+
+TERM and INT drain: nobody new is admitted, clients are told, connections close
+spread over drain_timeout. A second one ends the node now. HUP reads the
+configuration again, USR1 writes a bundle into the state directory.`,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{ownSignals: "serve"},
+		RunE:        func(c *cobra.Command, _ []string) error { return a.serve(c) },
+	}
+	addNodeFlags(c)
+	return c
+}
+
+// node is a running engine and what the process does for it.
+type node struct {
+	// Constant after newNode.
+	a      *app
+	cfg    config.Config
+	reload func() (config.Config, error)
+	log    *slog.Logger
+	eng    *engine.Engine
+	notify notifier
+
+	// Owned by watch.
+	drains int
+}
+
+// serve runs the node until it has drained.
+func (a *app) serve(c *cobra.Command) error {
+	if mesh, err := c.Flags().GetBool("mesh-status"); err == nil && mesh {
+		return a.meshStatus()
+	}
+	cfg, _, err := a.load(c)
+	if err != nil {
+		return err
+	}
+	level := &slog.LevelVar{}
+	n, err := a.newNode(c, cfg, a.newLogger(a.Err, cfg, level), level)
+	if err != nil {
+		return err
+	}
+	return n.run(c.Context(), func(info engine.Info) error {
+		line, err := json.Marshal(readyLine{"ready", info})
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s\n", line); err != nil {
+			return config.Exit(config.ExitIO, "ready line: %w", err)
+		}
+		return nil
+	})
+}
+
+// readyLine is the one line on standard output (contract section 1).
+type readyLine struct {
+	Event string `json:"event"`
+	engine.Info
+}
+
+func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, level *slog.LevelVar) (*node, error) {
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "detail", w)
+	}
+	limitMemory(log, a.env)
+	eng, err := engine.New(cfg, engine.Options{Log: log, LogLevel: level})
+	if err != nil {
+		return nil, err
+	}
+	return &node{
+		a: a, cfg: cfg, log: log, eng: eng, notify: notifier{log},
+		reload: func() (config.Config, error) { cfg, _, err := a.load(c); return cfg, err },
+	}, nil
+}
+
+// run runs the engine, tells whoever wants to know once it is ready, and looks
+// after signals until the engine has ended.
+func (n *node) run(ctx context.Context, ready func(engine.Info) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sigs, stop := n.a.signals()
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- n.eng.Run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-n.eng.Ready():
+	}
+	if err := ready(n.eng.Info()); err != nil {
+		cancel()
+		return errors.Join(err, <-done)
+	}
+	n.notify.ready()
+	return n.watch(ctx, cancel, sigs, done)
+}
+
+// watch looks after signals and the watchdog until the engine has ended.
+func (n *node) watch(ctx context.Context, cancel context.CancelFunc, sigs <-chan os.Signal, done <-chan error) error {
+	dog, stop := n.notify.watchdog()
+	defer stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case s := <-sigs:
+			n.handle(ctx, s, cancel)
+		case <-dog:
+			// A publisher that stands still is a node that hangs: systemd is
+			// to find out.
+			if age := time.Since(n.eng.Snapshot().At); age < publisherStuck {
+				n.notify.alive()
+			} else {
+				n.log.Error("no new snapshot, the watchdog is left alone", "age", age)
+			}
+		}
+	}
+}
+
+const publisherStuck = 10 * time.Second
+
+// handle does what a signal asks for (contract section 1).
+func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFunc) {
+	switch s {
+	case syscall.SIGHUP:
+		n.notify.reloading()
+		if err := n.reloadNow(); err != nil {
+			n.log.Error("reload: the settings in force stay", "err", err)
+		}
+		n.notify.ready()
+	case syscall.SIGUSR1:
+		go n.bundle(ctx)
+	default:
+		n.drain(s.String(), cancel)
+	}
+}
+
+// drain begins to drain; asked again it ends the node now.
+func (n *node) drain(why string, cancel context.CancelFunc) {
+	n.drains++
+	if n.drains > 1 {
+		n.log.Warn("ending now", "because", why)
+		cancel()
+		return
+	}
+	n.notify.stopping()
+	n.log.Info("draining", "because", why, "deadline", n.cfg.DrainTimeout)
+	n.eng.Drain(n.cfg.DrainTimeout)
+}
+
+func (n *node) reloadNow() error {
+	cfg, err := n.reload()
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		n.log.Warn("configuration", "detail", w)
+	}
+	return n.eng.Reload(cfg)
+}
+
+// bundle writes a bundle into the state directory, through the node's own
+// socket so that it is the bundle ctl makes.
+func (n *node) bundle(ctx context.Context) {
+	api := attach.NewAPI(n.eng.Info().Admin)
+	defer api.Close()
+	path := filepath.Join(n.cfg.StateDir, bundleName(time.Now()))
+	if err := writeBundle(ctx, api, path); err != nil {
+		n.log.Error("bundle", "err", err)
+		return
+	}
+	n.log.Info("bundle written", "path", path)
+}
+
+// signals delivers the process's signals, or those of a test.
+func (a *app) signals() (<-chan os.Signal, func()) {
+	if a.Signals != nil {
+		return a.Signals, func() {}
+	}
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	return c, func() { signal.Stop(c) }
+}
+
+// meshStatus prints what wzp-relay prints: the mesh of a process that has just
+// begun (spec wzp 5.21).
+func (a *app) meshStatus() error {
+	_, err := fmt.Fprintf(a.Out, "Relay Mesh Health\n%s\n  (no probe targets configured)\n", rule(41))
+	return err
+}
