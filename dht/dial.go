@@ -133,7 +133,7 @@ func (n *Node) connect(ctx context.Context, id table.ID, addrs []table.Addr, own
 			close(d.done)
 		}
 		if err := n.spawn("dial", func(ctx context.Context) {
-			s, err := (*session)(nil), error(ErrUnreachable) // what remains if Dial panics
+			s, err := (*session)(nil), ErrUnreachable // what remains if Dial panics
 			defer func() { finish(s, err) }()
 			s, err = n.dialAll(ctx, id, addrs, own)
 		}); err != nil {
@@ -156,7 +156,7 @@ func (n *Node) dialAll(ctx context.Context, id table.ID, addrs []table.Addr, own
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	err := error(ErrBusy) // nothing dialled: the budgets said no
+	err := ErrBusy // nothing dialled: the budgets said no
 	for tries, a := range addrs {
 		if tries == maxDialTries {
 			break

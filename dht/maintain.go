@@ -184,7 +184,7 @@ func (n *Node) silentBuckets(now int64) []int {
 	var debts []debt
 	for i := range n.table.Deepest() + 1 {
 		live, probe := n.table.BucketAge(i, now)
-		age := int64(never)
+		age := never
 		if live >= 0 {
 			age = live
 		}

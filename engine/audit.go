@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,8 +55,8 @@ func (l *auditLog) list() []view.Audit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]view.Audit, 0, len(l.recs))
-	for i := len(l.recs) - 1; i >= 0; i-- {
-		out = append(out, l.recs[i])
+	for _, v := range slices.Backward(l.recs) {
+		out = append(out, v)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,10 +89,8 @@ func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, err
 }
 
 func unknownKind(k control.Kind) string {
-	for _, known := range control.Kinds() {
-		if k == known {
-			return fmt.Sprintf("%s has nothing to act on: this build runs no federation links and keeps no snapshot to save yet", k)
-		}
+	if slices.Contains(control.Kinds(), k) {
+		return fmt.Sprintf("%s has nothing to act on: this build runs no federation links and keeps no snapshot to save yet", k)
 	}
 	names := make([]string, 0, len(planners))
 	for _, known := range control.Kinds() {
@@ -249,8 +248,8 @@ func (e *Engine) undosInForce() []view.Undo {
 	e.cmdMu.Lock()
 	defer e.cmdMu.Unlock()
 	out := make([]view.Undo, 0, len(e.undos))
-	for i := len(e.undos) - 1; i >= 0; i-- {
-		out = append(out, e.undos[i].info)
+	for _, v := range slices.Backward(e.undos) {
+		out = append(out, v.info)
 	}
 	return out
 }
@@ -259,16 +258,4 @@ func randomID() string {
 	var b [6]byte
 	rand.Read(b[:]) // crypto/rand.Read never fails since Go 1.24
 	return hex.EncodeToString(b[:])
-}
-
-// commandError carries a code through an apply function.
-type commandError struct {
-	code control.Code
-	msg  string
-}
-
-func (c *commandError) Error() string { return c.msg }
-
-func failf(code control.Code, format string, args ...any) error {
-	return &commandError{code, fmt.Sprintf(format, args...)}
 }

@@ -12,6 +12,7 @@ import (
 	"signalbox/dht"
 	"signalbox/engine/control"
 	"signalbox/engine/view"
+	"signalbox/relay"
 )
 
 // Default expiries: what restricts someone ends by itself unless asked
@@ -24,14 +25,10 @@ const (
 
 // codeOf gives the code an error stands for.
 func codeOf(err error) control.Code {
-	var ce *commandError
-	if errors.As(err, &ce) {
-		return ce.code
-	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout):
 		return control.Busy
-	case errors.Is(err, dht.ErrNotFound):
+	case errors.Is(err, dht.ErrNotFound), errors.Is(err, relay.ErrNoRoom), errors.Is(err, relay.ErrNoParticipant), errors.Is(err, relay.ErrNoSource):
 		return control.NotFound
 	default:
 		return control.Invalid

@@ -289,7 +289,7 @@ func drainStreams(ctx context.Context, c *quicnet.Conn) {
 			return
 		}
 		if err := st.SetReadDeadline(time.Now().Add(strayTimeout)); err == nil {
-			io.Copy(io.Discard, io.LimitReader(st, wire.MaxFrame)) // whatever it holds, nobody waits for it
+			_, _ = io.Copy(io.Discard, io.LimitReader(st, wire.MaxFrame)) // whatever it holds, nobody waits for it
 		}
 		st.CancelRead(0)
 		if err := st.Close(); err != nil {

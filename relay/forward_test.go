@@ -318,7 +318,7 @@ func TestFrozenReceiver(t *testing.T) {
 	if len(got) != v.depth || !bytes.Equal(got[len(got)-1], packet(sent-1, sent-1)) {
 		t.Fatalf("%d packets, the last not the newest", len(got))
 	}
-	if oldest := int64(v.oldest); oldest > int64(500*time.Millisecond) {
+	if oldest := v.oldest; oldest > int64(500*time.Millisecond) {
 		t.Fatalf("stale: %d ns", oldest)
 	}
 	g.settled()

@@ -115,7 +115,7 @@ func TestRowsKeepTheirPlaces(t *testing.T) {
 func (b *bench) row(i int) string { return strings.Split(b.text(), "\n")[i] }
 
 func (b *bench) marked() string {
-	for _, ln := range strings.Split(b.text(), "\n") {
+	for ln := range strings.SplitSeq(b.text(), "\n") {
 		if strings.HasPrefix(ln, "▸") {
 			return ln
 		}

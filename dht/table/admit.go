@@ -108,8 +108,8 @@ func (t *Table) decide(now int64, id ID, list []Addr, bad Result, trust Trust, a
 	if c := s.find(&t.self, &id); c != nil {
 		c.alive(now)
 		t.clocks[c.bucket].stamp(now)
-		for i := len(list) - 1; i >= 0; i-- { // last first: the head of list ends up at the head
-			t.mergeLocked(s, c, list[i])
+		for _, l := range slices.Backward(list) { // last first: the head of list ends up at the head
+			t.mergeLocked(s, c, l)
 		}
 		return Admission{Result: Updated, Contact: c}
 	}

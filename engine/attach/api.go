@@ -132,8 +132,7 @@ func (a *API) Do(ctx context.Context, c control.Command) (control.Result, error)
 		return control.Result{}, fmt.Errorf("attach: encode %s: %w", c.Kind, err)
 	}
 	body, err := a.open(ctx, http.MethodPost, "/v1/commands", b)
-	var se *StatusError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*StatusError](err); ok {
 		return se.Result, nil
 	}
 	if err != nil {
@@ -191,8 +190,7 @@ func (a *API) open(ctx context.Context, method, target string, body []byte) (io.
 
 // explainError puts what an operator should conclude before the cause.
 func (a *API) explainError(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
 	switch {

@@ -209,8 +209,7 @@ func TestCommands(t *testing.T) {
 }
 
 func statusCode(err error) control.Code {
-	var se *StatusError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*StatusError](err); ok {
 		return se.Result.Code
 	}
 	return ""

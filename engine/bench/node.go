@@ -84,7 +84,9 @@ func StartNode(ctx context.Context, exe string, extra ...string) (*Node, error) 
 		text, rerr := os.ReadFile(filepath.Join(dir, "node.log"))
 		return nil, errors.Join(fmt.Errorf("bench: node did not start: %w\n%s", err, text), rerr, n.Stop())
 	}
-	go io.Copy(io.Discard, out) // the node writes nothing more; end of file ends this
+	go func() {
+		_, _ = io.Copy(io.Discard, out) // the node writes nothing more; its end ends this
+	}()
 	return n, nil
 }
 

@@ -81,8 +81,7 @@ func (t *ctl) with(f func(ctx context.Context, c *cobra.Command, api *attach.API
 
 // codeOf gives a refusal of the node the exit code it calls for.
 func (t *ctl) codeOf(err error) error {
-	var se *attach.StatusError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*attach.StatusError](err); ok {
 		return &config.ExitError{Code: refusalCode(se.Result.Code), Err: err}
 	}
 	return err

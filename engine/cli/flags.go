@@ -34,7 +34,7 @@ const configFlag = "config"
 // addNodeFlags gives c the flags of a node, from config's table.
 func addNodeFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringP(configFlag, "c", "", "configuration `file`, TOML")
+	f.StringP(configFlag, "c", "", "configuration file, TOML")
 	defaults := map[string]string{}
 	for _, e := range config.Entries(config.Default(), config.Origins{}) {
 		defaults[e.Key] = fmt.Sprint(e.Value)
@@ -50,7 +50,7 @@ func addNodeFlags(c *cobra.Command) {
 			f.VarP(&text{s: visible(defaults[k.Name]), arg: k.Arg}, k.Flag, k.Short, k.Help)
 		}
 	}
-	f.Bool("mesh-status", false, "wzp-relay: print the probe mesh and end")
+	f.Bool("mesh-status", false, "as in wzp-relay: print the probe mesh and end")
 	if err := f.MarkHidden("mesh-status"); err != nil {
 		panic(err) // the flag is defined in the line above
 	}
@@ -67,7 +67,7 @@ func visible(s string) string {
 // addSocketFlags gives c the few flags that say which node is meant.
 func addSocketFlags(c *cobra.Command) {
 	f := c.PersistentFlags()
-	f.StringP(configFlag, "c", "", "configuration `file` of the node, TOML")
+	f.StringP(configFlag, "c", "", "configuration file of the node, TOML")
 	for _, k := range config.Keys() {
 		if k.Flag == "state-dir" || k.Flag == "admin" {
 			f.Var(&text{arg: k.Arg}, k.Flag, k.Help)

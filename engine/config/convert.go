@@ -20,8 +20,7 @@ func parseTOML(path string, b []byte) (map[string]any, error) {
 	if err == nil {
 		return m, nil
 	}
-	var de *gotoml.DecodeError
-	if errors.As(err, &de) {
+	if de, ok := errors.AsType[*gotoml.DecodeError](err); ok {
 		row, col := de.Position()
 		return nil, fmt.Errorf("configuration file %s:%d:%d: %w", path, row, col, err)
 	}

@@ -49,11 +49,10 @@ func ExitCodeOf(err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	var c interface {
-		error
+	if c, ok := errors.AsType[interface {
 		ExitCode() int
-	}
-	if errors.As(err, &c) {
+		error
+	}](err); ok {
 		return c.ExitCode()
 	}
 	return ExitFailure

@@ -79,8 +79,7 @@ func firstDir(s string) string {
 func normalAddr(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		var ae *net.AddrError
-		if errors.As(err, &ae) {
+		if ae, ok := errors.AsType[*net.AddrError](err); ok {
 			return "", fmt.Errorf("wants host:port, such as [::]:4433; %q: %s", s, ae.Err)
 		}
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,10 +27,8 @@ func between[T cmp.Ordered](c *checker, key string, v, lo, hi T) {
 }
 
 func (c *checker) oneOf(key, v string, allowed ...string) {
-	for _, a := range allowed {
-		if v == a {
-			return
-		}
+	if slices.Contains(allowed, v) {
+		return
 	}
 	c.fail(key, "%q is none of %s%s", v, strings.Join(allowed, ", "), didYouMean(v, append([]string(nil), allowed...)))
 }

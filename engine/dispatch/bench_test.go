@@ -14,8 +14,6 @@ import (
 // benchMsg has the size of a relay message: a participant, a payload and a
 // time.
 type benchMsg struct {
-	p    *int
-	data []byte
 	at   int64
 	_    int64
 }

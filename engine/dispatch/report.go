@@ -96,7 +96,7 @@ func (d *Dispatcher[T]) emit(ev view.Event) {
 	case view.Alarm:
 		level = slog.LevelError
 	}
-	d.log.Log(context.Background(), level, ev.Message, "kind", ev.Kind, "subject", ev.Subject, "fields", ev.Fields)
+	d.log.Log(context.Background(), level, "dispatch event", "detail", ev.Message, "kind", ev.Kind, "subject", ev.Subject, "fields", ev.Fields)
 	d.cfg.Event(ev)
 }
 

@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -65,9 +66,10 @@ func ready(s *view.Snapshot, now time.Time) (bool, string) {
 }
 
 func verdict(s *view.Snapshot) string {
-	out := s.Node.Health.Verdict
+	var out strings.Builder
+	out.WriteString(s.Node.Health.Verdict)
 	for _, r := range s.Node.Health.Reasons {
-		out += "\n" + r
+		out.WriteString("\n" + r)
 	}
-	return out
+	return out.String()
 }

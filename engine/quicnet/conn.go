@@ -156,8 +156,7 @@ func (c *Conn) MaxDatagram() int {
 // askLimit has quic-go refuse a datagram for its size, which costs one small
 // allocation and sends nothing.
 func (c *Conn) askLimit() {
-	var tl *quic.DatagramTooLargeError
-	if errors.As(c.qc.SendDatagram(probe[:]), &tl) {
+	if tl, ok := errors.AsType[*quic.DatagramTooLargeError](c.qc.SendDatagram(probe[:])); ok {
 		c.limit.Store(tl.MaxDatagramPayloadSize)
 	}
 }
@@ -201,8 +200,7 @@ func (c *Conn) AcceptUniStream(ctx context.Context) (*ReceiveStream, error) {
 }
 
 func openError(err error) error {
-	var limit *quic.StreamLimitReachedError
-	if errors.As(err, &limit) {
+	if _, ok := errors.AsType[*quic.StreamLimitReachedError](err); ok {
 		return ErrNoCredit
 	}
 	return fmt.Errorf("quicnet: open stream: %w", connError(err))

@@ -39,8 +39,7 @@ func (e closedError) Is(target error) bool { return target == ErrClosed }
 
 // connError makes a connection's clean end recognisable.
 func connError(err error) error {
-	var app *quic.ApplicationError
-	if errors.As(err, &app) {
+	if _, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		return closedError{err}
 	}
 	return err

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -194,10 +195,8 @@ func appendFloat(dst []byte, v float32) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = strconv.AppendFloat(dst, f, 'f', -1, 32)
-	for _, c := range dst[start:] {
-		if c == '.' {
-			return dst, nil
-		}
+	if slices.Contains(dst[start:], '.') {
+		return dst, nil
 	}
 	return append(dst, ".0"...), nil
 }

@@ -31,7 +31,7 @@ func FuzzParse(f *testing.F) {
 func checkParse(t *testing.T, b []byte) {
 	p, err := Parse(b)
 	if err != nil {
-		if err != ErrShort && err != ErrCodec && err != ErrTrailer {
+		if !errors.Is(err, ErrShort) && !errors.Is(err, ErrCodec) && !errors.Is(err, ErrTrailer) {
 			t.Fatalf("error without a type: %v", err)
 		}
 		return
@@ -50,7 +50,7 @@ func FuzzTrunk(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, err := DecodeTrunk(nil, b)
 		if err != nil {
-			if err != ErrTrunkShort || len(entries) != 0 {
+			if !errors.Is(err, ErrTrunkShort) || len(entries) != 0 {
 				t.Fatalf("%d entries, %v", len(entries), err)
 			}
 			return

@@ -81,7 +81,7 @@ func TestHeaderVector(t *testing.T) {
 	if got := AppendHeader(nil, h); !bytes.Equal(got, raw) {
 		t.Errorf("AppendHeader = %x, want %x", got, raw)
 	}
-	if _, err := Parse(raw); err != ErrTrailer {
+	if _, err := Parse(raw); !errors.Is(err, ErrTrailer) {
 		t.Errorf("Parse = %v, want ErrTrailer", err)
 	}
 	p, err := Parse(append(raw, 1, 2, 3, 4))
@@ -105,7 +105,7 @@ func TestParseRejects(t *testing.T) {
 		"codec before trailer check": {"26 00 00 00 00 00 00 00 00 00 00 00", ErrCodec},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Parse(unhex(t, c.hex)); err != c.want {
+			if _, err := Parse(unhex(t, c.hex)); !errors.Is(err, c.want) {
 				t.Errorf("Parse = %v, want %v", err, c.want)
 			}
 		})
@@ -130,7 +130,7 @@ func TestParseAllocatesNothing(t *testing.T) {
 		}
 		buf = AppendPacket(buf[:0], p)
 		_, bad := Parse(raw[:14])
-		if bad != ErrTrailer {
+		if !errors.Is(bad, ErrTrailer) {
 			t.Fatal(bad)
 		}
 		sum += len(p.Payload)
@@ -200,8 +200,8 @@ func TestTrunkVector(t *testing.T) {
 			t.Errorf("entry %d = %v, want %v", i, dec[i], want[i])
 		}
 	}
-	for n := range len(raw) {
-		if dec, err := DecodeTrunk(nil, raw[:n]); err != ErrTrunkShort || len(dec) != 0 {
+	for n := range raw {
+		if dec, err := DecodeTrunk(nil, raw[:n]); !errors.Is(err, ErrTrunkShort) || len(dec) != 0 {
 			t.Errorf("DecodeTrunk of %d bytes = %v, %v", n, dec, err)
 		}
 	}
@@ -210,17 +210,17 @@ func TestTrunkVector(t *testing.T) {
 func TestTrunkBounds(t *testing.T) {
 	lie := []byte{0xFF, 0xFF, 0, 0, 0, 0}
 	if n := testing.AllocsPerRun(10, func() {
-		if _, err := DecodeTrunk(nil, lie); err != ErrTrunkShort {
+		if _, err := DecodeTrunk(nil, lie); !errors.Is(err, ErrTrunkShort) {
 			t.Fatal(err)
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations for a count that is a lie", n)
 	}
 	keep := []byte{1}
-	if got, err := AppendTrunk(keep, []TrunkEntry{{Payload: make([]byte, 1<<16)}}); err != ErrTrunkLarge || len(got) != 1 {
+	if got, err := AppendTrunk(keep, []TrunkEntry{{Payload: make([]byte, 1<<16)}}); !errors.Is(err, ErrTrunkLarge) || len(got) != 1 {
 		t.Errorf("AppendTrunk of a large entry = %d bytes, %v", len(got), err)
 	}
-	if _, err := AppendTrunk(nil, make([]TrunkEntry, 1<<16)); err != ErrTrunkLarge {
+	if _, err := AppendTrunk(nil, make([]TrunkEntry, 1<<16)); !errors.Is(err, ErrTrunkLarge) {
 		t.Errorf("AppendTrunk of many entries = %v", err)
 	}
 	// A caller's earlier entries survive a bad frame.
@@ -302,7 +302,7 @@ func TestTiers(t *testing.T) {
 }
 
 func TestCodecs(t *testing.T) {
-	for c := Codec(0); c < 16; c++ {
+	for c := range Codec(16) {
 		if c.Valid() != (c <= 8) {
 			t.Errorf("codec %d: Valid = %v", c, c.Valid())
 		}

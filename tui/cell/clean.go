@@ -86,7 +86,7 @@ func steady(r rune) bool {
 
 // plain reports printable ASCII only.
 func plain(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false
 		}

@@ -4,6 +4,7 @@
 package key
 
 import (
+	"slices"
 	"strings"
 
 	"signalbox/engine/control"
@@ -37,12 +38,7 @@ func (r *Row) Name() string {
 
 // Matches reports whether a reported key belongs to the row.
 func (r *Row) Matches(k string) bool {
-	for _, have := range r.Keys {
-		if have == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Keys, k)
 }
 
 // Why is Disabled, nil-safe.

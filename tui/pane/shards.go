@@ -393,7 +393,7 @@ func (p *Shards) moreRows(s *view.Shard, w int, st *style.Set, charted bool) []s
 		return append(rows, cell.NewLine(st, w).Add(style.Dim, "no panic since the node came up").String())
 	}
 	rows = append(rows, cell.NewLine(st, w).Add(style.Bad, "last panic").String())
-	for _, ln := range strings.Split(strings.TrimRight(s.LastPanic, "\n"), "\n") {
+	for ln := range strings.SplitSeq(strings.TrimRight(s.LastPanic, "\n"), "\n") {
 		rows = append(rows, cell.NewLine(st, w).Space(2).Add(style.Text, strings.ReplaceAll(ln, "\t", "    ")).String())
 	}
 	return rows

@@ -38,7 +38,6 @@ type list struct {
 	ids []string
 	sel string
 	at  int // where sel was last seen
-	off int // first row shown
 }
 
 // sync takes the new ids in their order.
@@ -162,7 +161,6 @@ type table struct {
 	empty   string // said when there are no rows
 	nocurs  bool   // the table does not have the cursor
 	nohead  bool
-	colGaps int // 0 means 1
 }
 
 // widths settles the columns for a table of width w: which are shown, and how
