@@ -65,6 +65,7 @@ type Engine struct {
 	admin   net.Listener
 	metrics net.Listener
 	ready   chan struct{}
+	wake    chan struct{} // capacity 1: publish now
 	quit    chan struct{} // closed by the first Drain that ends Run
 
 	// Any goroutine (atomic).
@@ -106,7 +107,7 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: opts.Log, level: opts.LogLevel, events: newEventLog(), judge: newJudge(), started: time.Now(),
-		ready: make(chan struct{}), quit: make(chan struct{}),
+		ready: make(chan struct{}), quit: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.openRooms()
 	err := e.open()

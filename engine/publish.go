@@ -39,12 +39,14 @@ func (e *Engine) publishLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
-			e.guarded("publisher", func() {
-				e.expire(now)
-				e.publish(now)
-			})
+		case <-e.wake:
+		case <-t.C:
 		}
+		e.guarded("publisher", func() {
+			now := time.Now()
+			e.expire(now)
+			e.publish(now)
+		})
 	}
 }
 
@@ -184,6 +186,19 @@ type handshakeTimes struct {
 
 // HandshakeBuckets are the upper bounds in seconds of spec wzp 5.21.
 var HandshakeBuckets = []float64{0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5}
+
+// ForwardedBytes is the payload the rooms have copied (spec wzp 5.3 step 10).
+func (e *Engine) ForwardedBytes() uint64 { return e.relay.FanOutBytes() }
+
+// Handshakes is the histogram of relay handshakes: how many ended within each
+// of HandshakeBuckets, each counted once, the slower ones last, and the sum in
+// seconds.
+func (e *Engine) Handshakes() (counts []uint64, sum float64) {
+	h := &e.handshakes
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]uint64(nil), h.count[:]...), h.sum
+}
 
 func (e *Engine) observeHandshake(d time.Duration) {
 	h := &e.handshakes

@@ -46,6 +46,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 	e.event(view.Event{Kind: "ready", Message: "listening on " + e.info.Listen})
 	close(e.ready)
+	e.wake <- struct{}{} // so that the next snapshot says so at once
 	err := g.Wait()
 	cancel()
 	e.wg.Wait()

@@ -20,6 +20,7 @@ type shard struct {
 	claimed atomic.Bool
 	flush   atomic.Bool   // FlushShard was called and has not been done
 	copies  atomic.Uint64 // fan-out, see Relay.FanOut
+	bytes   atomic.Uint64 // their payload, see Relay.FanOutBytes
 
 	// Owned by who holds the claim.
 	epoch uint32 // of this batch; a receiver marked with it is in dirty
@@ -59,10 +60,10 @@ func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 	if m.HasReport {
 		p.judgeReport(m.Report, now)
 	}
-	r.fanOut(shard, p, pkt, now)
+	r.fanOut(shard, p, pkt, len(m.Payload), now)
 }
 
-func (r *Relay) fanOut(index int, p *Participant, pkt []byte, now int64) {
+func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now int64) {
 	if uint(index) >= uint(len(r.shards)) {
 		index = 0 // an unknown loop shares the first one's, as the claim allows
 	}
@@ -93,6 +94,7 @@ func (r *Relay) fanOut(index int, p *Participant, pkt []byte, now int64) {
 		}
 	}
 	sh.copies.Add(uint64(n))
+	sh.bytes.Add(uint64(n * payload))
 }
 
 // FlushShard wakes every writer that the shard's batch has given something,

@@ -137,6 +137,15 @@ func (r *Relay) Counts() ledger.Counts {
 	return c
 }
 
+// FanOutBytes is the payload of the copies made (5.3 step 10).
+func (r *Relay) FanOutBytes() uint64 {
+	var n uint64
+	for i := range r.shards {
+		n += r.shards[i].bytes.Load()
+	}
+	return n
+}
+
 // FanOut is how many copies Forward has made, counted by the shards from the
 // length of the rosters and apart from every ring: at rest, Counts().Copies is
 // this and the packets refused.

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,8 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"signalbox/engine/config"
 	"signalbox/engine/control"
@@ -38,19 +35,8 @@ func execute(t *testing.T, home string, args ...string) result {
 	return result{code, out.String(), errs.String()}
 }
 
-// shortDir is a directory whose socket's name fits into an address.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	d, err := os.MkdirTemp("", "sb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(d) })
-	return d
-}
-
 func TestExitCodes(t *testing.T) {
-	home := shortDir(t)
+	home := t.TempDir()
 	bad := filepath.Join(home, "bad.toml")
 	if err := os.WriteFile(bad, []byte("lissten_addr = \":1\"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -106,13 +92,13 @@ func TestExitCodes(t *testing.T) {
 
 func TestMeshStatusIsThatOfWZP(t *testing.T) {
 	want := "Relay Mesh Health\n" + strings.Repeat("─", 41) + "\n  (no probe targets configured)\n"
-	if r := execute(t, shortDir(t), "--mesh-status"); r.out != want || r.code != 0 {
+	if r := execute(t, t.TempDir(), "--mesh-status"); r.out != want || r.code != 0 {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestVersionJSON(t *testing.T) {
-	r := execute(t, shortDir(t), "version", "--json")
+	r := execute(t, t.TempDir(), "version", "--json")
 	var b build
 	if err := json.Unmarshal([]byte(r.out), &b); err != nil || b.Go == "" || b.WireLevel == "" {
 		t.Errorf("%v: %s", err, r.out)
@@ -120,11 +106,11 @@ func TestVersionJSON(t *testing.T) {
 }
 
 func TestConfigShow(t *testing.T) {
-	r := execute(t, shortDir(t), "config", "show", "--origin", "--shards", "3")
+	r := execute(t, t.TempDir(), "config", "show", "--origin", "--shards", "3")
 	if r.code != 0 || !strings.Contains(r.out, "dispatch.shards = 3") || !strings.Contains(r.out, "# flag --shards") {
 		t.Errorf("%+v", r)
 	}
-	r = execute(t, shortDir(t), "config", "show", "--json")
+	r = execute(t, t.TempDir(), "config", "show", "--json")
 	var es []config.Entry
 	if err := json.Unmarshal([]byte(r.out), &es); err != nil || len(es) != len(config.Keys()) {
 		t.Errorf("%v: %d entries", err, len(es))
@@ -132,7 +118,7 @@ func TestConfigShow(t *testing.T) {
 }
 
 func TestManPages(t *testing.T) {
-	dir := shortDir(t)
+	dir := t.TempDir()
 	if r := execute(t, dir, "man", dir); r.code != 0 {
 		t.Fatalf("%+v", r)
 	}
@@ -175,20 +161,16 @@ func (l *lockedBuffer) String() string {
 // its ready line.
 func startServer(t *testing.T, command string, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, home: shortDir(t), sigs: make(chan os.Signal), code: make(chan int, 1), errs: &lockedBuffer{}}
+	s := &server{t: t, home: t.TempDir(), sigs: make(chan os.Signal), code: make(chan int, 1), errs: &lockedBuffer{}}
 	r, w := io.Pipe()
 	all := append(slices.DeleteFunc([]string{command}, func(s string) bool { return s == "" }), "--listen", "127.0.0.1:0", "--insecure-allow-loopback")
-	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		s.code <- Execute(ctx, append(all, args...), IO{
+		s.code <- Execute(t.Context(), append(all, args...), IO{
 			In: strings.NewReader(""), Out: w, Err: s.errs, Env: []string{"HOME=" + s.home}, Signals: s.sigs,
 		})
 		_ = w.Close()
 	}()
-	t.Cleanup(func() {
-		cancel()
-		_, _ = io.Copy(io.Discard, r) // until serve has ended
-	})
+	t.Cleanup(func() { _, _ = io.Copy(io.Discard, r) }) // until serve has ended, as its context has
 	if err := json.NewDecoder(r).Decode(&s.ready); err != nil {
 		t.Fatalf("no ready line: %v; %s", err, s.errs)
 	}
@@ -354,40 +336,5 @@ func TestNoTerminalIsServe(t *testing.T) {
 	s.sigs <- syscall.SIGTERM
 	if code := <-s.code; code != config.ExitOK {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-// TestRunInATerminal starts the node with its console in a pseudo terminal and
-// leaves the console.
-func TestRunInATerminal(t *testing.T) {
-	master, tty, err := pty.Open()
-	if err != nil {
-		t.Skip(err)
-	}
-	defer func() { _ = master.Close() }()
-	if err := pty.Setsize(tty, &pty.Winsize{Rows: 40, Cols: 120}); err != nil {
-		t.Fatal(err)
-	}
-	home := shortDir(t)
-	code := make(chan int, 1)
-	go func() {
-		code <- Execute(t.Context(), []string{"run", "--listen", "127.0.0.1:0", "--insecure-allow-loopback"}, IO{
-			In: tty, Out: tty, Err: tty, Env: []string{"HOME=" + home, "TERM=xterm-256color"}, Signals: make(chan os.Signal),
-		})
-		_ = tty.Close()
-	}()
-	var screen lockedBuffer
-	go func() { _, _ = io.Copy(&screen, master) }()
-	until(t, "the console is drawn", func() bool { return strings.Contains(screen.String(), "signalbox") })
-	until(t, "the node answers", func() bool { return execute(t, home, "ctl", "status").code == 0 })
-	if _, err := master.WriteString("\x03"); err != nil {
-		t.Fatal(err)
-	}
-	if c := <-code; c != config.ExitOK {
-		t.Errorf("exit code %d: %s", c, screen.String())
-	}
-	b, err := os.ReadFile(filepath.Join(home, ".local/state/signalbox/signalbox.log"))
-	if err != nil || !bytes.Contains(b, []byte("listening on")) {
-		t.Errorf("log %q, %v", b, err)
 	}
 }

@@ -98,7 +98,7 @@ func TestStateDir(t *testing.T) {
 func TestEverythingWrongIsToldAtOnce(t *testing.T) {
 	file := write(t, "lissten_addr = \"x\"\nmax_sessions = \"many\"\n[dispatch]\nshard = 3\n[[peers]]\nurl = \"a:1\"\nfingerprnt = \"x\"\n")
 	_, _, err := Load(LoadOptions{
-		File: file, Env: []string{"HOME=/h", "SIGNALBOX_LOG_LEVLE=info", "SIGNALBOX_DRAIN_TIMEOUT=20"},
+		File: file, Env: []string{"HOME=/h", "SIGNALBOX_LOG_LEVELS=info", "SIGNALBOX_DRAIN_TIMEOUT=20"},
 		Flags: map[string]any{"log_level": "loud", "quic.retry": "alway"},
 	})
 	if ExitCodeOf(err) != ExitConfig {
@@ -109,7 +109,7 @@ func TestEverythingWrongIsToldAtOnce(t *testing.T) {
 		"dispatch.shard: unknown key; did you mean dispatch.shards?",
 		`max_sessions: wants a whole number, not "many" (file ` + file,
 		"unknown key fingerprnt; did you mean fingerprint?",
-		"SIGNALBOX_LOG_LEVLE: unknown variable; did you mean SIGNALBOX_LOG_LEVEL?",
+		"SIGNALBOX_LOG_LEVELS: unknown variable; did you mean SIGNALBOX_LOG_LEVEL?",
 		`drain_timeout: wants a duration with its unit`,
 		`log_level: "loud" is none of`,
 		`did you mean always?`,
@@ -118,8 +118,7 @@ func TestEverythingWrongIsToldAtOnce(t *testing.T) {
 			t.Errorf("missing %q in:\n%v", want, err)
 		}
 	}
-	var fe *FieldError
-	if !errors.As(err, &fe) {
+	if _, ok := errors.AsType[*FieldError](err); !ok {
 		t.Error("no FieldError inside")
 	}
 }

@@ -14,8 +14,8 @@ import (
 // benchMsg has the size of a relay message: a participant, a payload and a
 // time.
 type benchMsg struct {
-	at   int64
-	_    int64
+	at int64
+	_  int64
 }
 
 // benchHandler works for a fixed number of steps; 450 ns is about what

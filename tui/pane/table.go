@@ -155,12 +155,12 @@ func c(s style.Style, t string) cellText { return cellText{s, t} }
 // table draws a head and rows of which the selected one is marked by a sign
 // and by its ground. row is asked for the cells of an id, in column order.
 type table struct {
-	cols    []col
-	l       *list
-	row     func(id string) []cellText
-	empty   string // said when there are no rows
-	nocurs  bool   // the table does not have the cursor
-	nohead  bool
+	cols   []col
+	l      *list
+	row    func(id string) []cellText
+	empty  string // said when there are no rows
+	nocurs bool   // the table does not have the cursor
+	nohead bool
 }
 
 // widths settles the columns for a table of width w: which are shown, and how

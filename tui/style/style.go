@@ -5,6 +5,12 @@
 // their word, and the selection is reversed.
 package style
 
+import (
+	"strings"
+
+	"charm.land/lipgloss/v2"
+)
+
 // Style names a look. The zero value is plain text.
 type Style uint8
 
@@ -84,66 +90,74 @@ func (s *Set) On(st Style, selected bool) string {
 // Off returns the sequence that ends any style.
 func (s *Set) Off() string { return reset }
 
-// look is a style before it is written as a sequence: colours by number.
+// look is a style by the numbers of the 256 colours; 0 is none.
 type look struct {
-	dark, light string // SGR parameters for the foreground
-	attr        string // SGR parameters that need no colour
-	mono        string // SGR parameters when there are no colours
-	badge       bool   // dark and light set the ground too
+	dark, light             int  // foreground
+	darkGround, lightGround int  // of a badge
+	bold                    bool // with colours
+	monoBold, monoReverse   bool // without
 }
+
+func (l look) badge() bool { return l.darkGround != 0 }
 
 var looks = [numStyles]look{
 	Text:      {},
-	Dim:       {dark: "38;5;245", light: "38;5;243"},
-	Strong:    {attr: "1", mono: "1"},
-	Title:     {dark: "38;5;255", light: "38;5;16", attr: "1", mono: "1"},
-	Border:    {dark: "38;5;239", light: "38;5;250"},
-	Focus:     {dark: "38;5;215", light: "38;5;130", attr: "1", mono: "1"},
-	OK:        {dark: "38;5;114", light: "38;5;28"},
-	Calm:      {dark: "38;5;79", light: "38;5;30"},
-	Warn:      {dark: "38;5;215", light: "38;5;130", mono: "1"},
-	Bad:       {dark: "38;5;210", light: "38;5;160", attr: "1", mono: "1"},
-	Info:      {dark: "38;5;75", light: "38;5;25"},
-	Accent:    {dark: "38;5;183", light: "38;5;91"},
-	Key:       {dark: "38;5;215", light: "38;5;130", attr: "1", mono: "1"},
-	OKBadge:   {dark: "38;5;16;48;5;114", light: "38;5;231;48;5;28", attr: "1", mono: "1", badge: true},
-	WarnBadge: {dark: "38;5;16;48;5;215", light: "38;5;231;48;5;130", attr: "1", mono: "1;7", badge: true},
-	BadBadge:  {dark: "38;5;16;48;5;210", light: "38;5;231;48;5;160", attr: "1", mono: "1;7", badge: true},
-	TabBadge:  {dark: "38;5;16;48;5;252", light: "38;5;231;48;5;238", attr: "1", mono: "1;7", badge: true},
+	Dim:       {dark: 245, light: 243},
+	Strong:    {bold: true, monoBold: true},
+	Title:     {dark: 255, light: 16, bold: true, monoBold: true},
+	Border:    {dark: 239, light: 250},
+	Focus:     {dark: 215, light: 130, bold: true, monoBold: true},
+	OK:        {dark: 114, light: 28},
+	Calm:      {dark: 79, light: 30},
+	Warn:      {dark: 215, light: 130, monoBold: true},
+	Bad:       {dark: 210, light: 160, bold: true, monoBold: true},
+	Info:      {dark: 75, light: 25},
+	Accent:    {dark: 183, light: 91},
+	Key:       {dark: 215, light: 130, bold: true, monoBold: true},
+	OKBadge:   {dark: 16, darkGround: 114, light: 231, lightGround: 28, bold: true, monoBold: true},
+	WarnBadge: {dark: 16, darkGround: 215, light: 231, lightGround: 130, bold: true, monoBold: true, monoReverse: true},
+	BadBadge:  {dark: 16, darkGround: 210, light: 231, lightGround: 160, bold: true, monoBold: true, monoReverse: true},
+	TabBadge:  {dark: 16, darkGround: 252, light: 231, lightGround: 238, bold: true, monoBold: true, monoReverse: true},
 }
+
+// The ground of the selected row.
+const (
+	selectedDark  = 237
+	selectedLight = 254
+)
 
 // sequences writes a look twice: plain, and on the selected row's ground.
 func sequences(c Config, st Style) (plain, selected string) {
 	l := looks[st]
 	if c.NoColor {
-		return sgr(l.mono), sgr(join("7", l.mono))
+		s := lipgloss.NewStyle().Bold(l.monoBold)
+		return opening(s.Reverse(l.monoReverse)), opening(s.Reverse(true))
 	}
-	colour, ground := l.dark, "48;5;237"
+	fg, ground, row := l.dark, l.darkGround, selectedDark
 	if c.Light {
-		colour, ground = l.light, "48;5;254"
+		fg, ground, row = l.light, l.lightGround, selectedLight
 	}
-	if c.Dimmed && !l.badge {
-		colour = looks[Dim].dark
+	if c.Dimmed && !l.badge() {
+		fg = looks[Dim].dark
 		if c.Light {
-			colour = looks[Dim].light
+			fg = looks[Dim].light
 		}
 	}
-	if l.badge {
-		return sgr(join(l.attr, colour)), sgr(join(l.attr, colour))
+	s := lipgloss.NewStyle().Bold(l.bold)
+	if fg != 0 {
+		s = s.Foreground(lipgloss.ANSIColor(fg))
 	}
-	return sgr(join(l.attr, colour)), sgr(join(join(l.attr, colour), ground))
+	if l.badge() {
+		s = s.Background(lipgloss.ANSIColor(ground))
+		return opening(s), opening(s)
+	}
+	return opening(s), opening(s.Background(lipgloss.ANSIColor(row)))
 }
 
-func join(a, b string) string {
-	if a == "" || b == "" {
-		return a + b
-	}
-	return a + ";" + b
-}
-
-func sgr(params string) string {
-	if params == "" {
-		return ""
-	}
-	return "\x1b[" + params + "m"
+// opening is the sequence that switches a style on. It is taken out of a
+// rendered letter once, since rendering every cell would cost microseconds each.
+func opening(s lipgloss.Style) string {
+	const letter = "x"
+	pre, _, _ := strings.Cut(s.Render(letter), letter)
+	return pre
 }
