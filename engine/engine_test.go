@@ -175,7 +175,7 @@ func TestFiveCallersHearEachOther(t *testing.T) {
 		}
 	}
 	for i, c := range cs {
-		if c.Received.Load() != 4*packets || c.Corrupt.Load() != 0 {
+		if c.Received.Load() != 4*packets || c.Corrupt.Load() != 0 || c.Reordered.Load() != 0 {
 			t.Errorf("caller %d received %d, %d of them corrupt", i, c.Received.Load(), c.Corrupt.Load())
 		}
 	}

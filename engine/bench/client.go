@@ -4,6 +4,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -35,7 +36,8 @@ type Caller struct {
 
 	// Any goroutine (atomic).
 	Received  atomic.Uint64 // datagrams that arrived
-	Corrupt   atomic.Uint64 // datagrams whose payload is not what was sent
+	Corrupt   atomic.Uint64 // datagrams that are not, byte for byte, what was sent
+	Reordered atomic.Uint64 // datagrams older than one of the same sender before
 	Signals   atomic.Uint64 // RoomUpdates and QualityDirectives read
 	LastTier  atomic.Value  // string: codec of the newest directive
 	RoomCount atomic.Uint32 // members in the newest RoomUpdate
@@ -130,32 +132,41 @@ func fillPayload(dst []byte, tag, at uint64) {
 	}
 }
 
-func checkPayload(p []byte) (sentAt int64, ok bool) {
-	if len(p) < payloadHead {
-		return 0, false
+// appendPacket builds the packet that tag sent at that time under seq. A
+// receiver builds it again from what it got and compares every byte.
+func appendPacket(dst []byte, seq uint16, tag, at uint64, size int, rep *wire.QualityReport) []byte {
+	dst = wire.AppendHeader(dst, wire.Header{Codec: wire.Opus24k, HasReport: rep != nil, Seq: seq, Timestamp: uint32(seq) * 20})
+	n := len(dst)
+	dst = append(dst, make([]byte, size)...)
+	fillPayload(dst[n:], tag, at)
+	if rep != nil {
+		dst = wire.AppendReport(dst, *rep)
 	}
-	tag, at := binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])
-	x := byte(tag*31 + at*17)
-	for i := payloadHead; i < len(p); i++ {
-		if p[i] != x+byte(i) {
-			return 0, false
-		}
+	return dst
+}
+
+// check says when and by whom pkt was sent, and whether it is what was sent.
+// buf is scratch space.
+func check(pkt, buf []byte) (seq uint16, tag uint64, at int64, ok bool) {
+	p, err := wire.Parse(pkt)
+	if err != nil || len(p.Payload) < payloadHead {
+		return 0, 0, 0, false
 	}
-	return int64(at), true
+	tag, sent := binary.BigEndian.Uint64(p.Payload), binary.BigEndian.Uint64(p.Payload[8:])
+	var rep *wire.QualityReport
+	if p.HasReport {
+		rep = &p.Report
+	}
+	want := appendPacket(buf[:0], p.Seq, tag, sent, len(p.Payload), rep)
+	return p.Seq, tag, int64(sent), bytes.Equal(pkt, want)
 }
 
 // Send sends one media packet of size payload bytes, with a quality report if
 // rep is given.
 func (c *Caller) Send(tag uint64, size int, rep *wire.QualityReport) error {
+	size = max(size, payloadHead)
 	buf := make([]byte, 0, wire.HeaderSize+size+wire.ReportSize)
-	h := wire.Header{Codec: wire.Opus24k, HasReport: rep != nil, Seq: c.seq, Timestamp: uint32(c.seq) * 20}
-	buf = wire.AppendHeader(buf, h)
-	payload := make([]byte, max(size, payloadHead))
-	fillPayload(payload, tag, uint64(time.Now().UnixNano()))
-	buf = append(buf, payload...)
-	if rep != nil {
-		buf = wire.AppendReport(buf, *rep)
-	}
+	buf = appendPacket(buf, c.seq, tag, uint64(time.Now().UnixNano()), size, rep)
 	c.seq++
 	c.sent++
 	return c.conn.SendDatagram(buf)
@@ -164,6 +175,8 @@ func (c *Caller) Send(tag uint64, size int, rep *wire.QualityReport) error {
 // ReceiveLoop reads datagrams until ctx or the connection ends and hands each
 // one's age to seen.
 func (c *Caller) ReceiveLoop(ctx context.Context, seen func(age time.Duration)) error {
+	newest := map[uint64]uint16{}
+	buf := make([]byte, 0, 2048)
 	for {
 		pkt, err := c.conn.ReceiveDatagram(ctx)
 		if err != nil {
@@ -174,16 +187,15 @@ func (c *Caller) ReceiveLoop(ctx context.Context, seen func(age time.Duration)) 
 		}
 		now := time.Now().UnixNano()
 		c.Received.Add(1)
-		p, err := wire.Parse(pkt)
-		if err != nil {
-			c.Corrupt.Add(1)
-			continue
-		}
-		at, ok := checkPayload(p.Payload)
+		seq, tag, at, ok := check(pkt, buf)
 		if !ok {
 			c.Corrupt.Add(1)
 			continue
 		}
+		if last, known := newest[tag]; known && int16(seq-last) <= 0 {
+			c.Reordered.Add(1)
+		}
+		newest[tag] = seq
 		seen(time.Duration(now - at))
 	}
 }

@@ -26,7 +26,8 @@ type Result struct {
 	Expected          uint64    `json:"expected"`
 	Delivered         uint64    `json:"delivered"`
 	Lost              int64     `json:"lost"`
-	Corrupt           uint64    `json:"corrupt"`
+	Corrupt           uint64    `json:"corrupt"`   // arrived, but not byte for byte what was sent
+	Reordered         uint64    `json:"reordered"` // arrived after a later one of the same sender
 	LatencyUS         Quantiles `json:"latency_us"`
 	CPUPerDelivered   float64   `json:"cpu_us_per_delivered"`
 	AllocsPerForward  float64   `json:"allocs_per_forward"`
@@ -131,7 +132,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(tw, "workload\t%s %s\n", r.Workload, params)
 	fmt.Fprintf(tw, "duration\t%.1f s\n", r.DurationS)
 	fmt.Fprintf(tw, "sent\t%d\n", r.Sent)
-	fmt.Fprintf(tw, "delivered\t%d of %d, lost %d (%.3f %%), corrupt %d\n", r.Delivered, r.Expected, r.Lost, pct, r.Corrupt)
+	fmt.Fprintf(tw, "delivered\t%d of %d, lost %d (%.3f %%), corrupt %d, reordered %d\n", r.Delivered, r.Expected, r.Lost, pct, r.Corrupt, r.Reordered)
 	fmt.Fprintf(tw, "latency\tp50 %.0f us, p99 %.0f us, max %.0f us\n", r.LatencyUS.P50, r.LatencyUS.P99, r.LatencyUS.Max)
 	if r.ServerRSSBytes > 0 {
 		fmt.Fprintf(tw, "node\t%.2f us CPU per delivered, %.2f allocations per delivered, RSS %.1f MiB\n",

@@ -115,7 +115,7 @@ func joinAll(ctx context.Context, g *errgroup.Group, addr netip.AddrPort, p Room
 }
 
 // received is what has arrived at those who are not frozen.
-func (pt *party) received() (n, corrupt uint64) {
+func (pt *party) received() (n, corrupt, reordered uint64) {
 	for r, room := range pt.rooms {
 		if r == 0 {
 			room = room[:len(room)-len(pt.gates)]
@@ -123,9 +123,10 @@ func (pt *party) received() (n, corrupt uint64) {
 		for _, c := range room {
 			n += c.Received.Load()
 			corrupt += c.Corrupt.Load()
+			reordered += c.Reordered.Load()
 		}
 	}
-	return n, corrupt
+	return n, corrupt, reordered
 }
 
 // talk makes the first p.Talkers of every room send at p.PPS until the time is
@@ -190,7 +191,7 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	if err != nil {
 		return nil, err
 	}
-	recv0, _ := pt.received()
+	recv0, _, _ := pt.received()
 	start := time.Now()
 	var flooded atomic.Uint64
 	g.Go(func() error { return pt.middleThird(gctx, addr, p, &flooded) })
@@ -205,11 +206,11 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	if err != nil {
 		return nil, err
 	}
-	recv, corrupt := pt.received()
+	recv, corrupt, reordered := pt.received()
 	res := newResult(workload, p, took)
 	res.Sent, res.Expected, res.Delivered = sent, expected, recv-recv0
 	res.Lost = int64(expected) - int64(res.Delivered)
-	res.Corrupt = corrupt
+	res.Corrupt, res.Reordered = corrupt, reordered
 	res.LatencyUS = pt.all.quantiles()
 	res.measure(before, after)
 	if p.Freeze > 0 || p.Flood > 0 {
@@ -235,7 +236,7 @@ func (pt *party) waitFor(ctx context.Context, want uint64) {
 	defer t.Stop()
 	last, quiet := uint64(0), 0
 	for quiet < 20 {
-		n, _ := pt.received()
+		n, _, _ := pt.received()
 		if n >= want {
 			return
 		}

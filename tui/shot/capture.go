@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image/png"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,153 +17,241 @@ import (
 	"github.com/creack/pty"
 )
 
-// Script is one run of a program in a terminal.
-type Script struct {
-	Cmd        []string
-	Env        []string // added to TERM and COLORTERM
-	Cols, Rows int
-	Keys       []string      // keys to press, in order; wait:DURATION waits
-	Settle     time.Duration // how long the screen must be still at the end; default 300 ms
-	Px         int           // font size; default 14
+// Options say what to run and what to do to it.
+type Options struct {
+	Cmd        []string      // program and arguments
+	Env        []string      // added to this process's own, later ones win
+	Cols, Rows int           // of the terminal
+	Keys       []string      // pressed in turn; see Capture
+	Settle     time.Duration // the screen counts as drawn when it has not changed for this long; 0 is 150 ms
+	Patience   time.Duration // a screen that never rests is taken as it is after this long; 0 is 5 s
 }
 
-// names of keys that are not one character.
-var names = map[string]string{
-	"enter": "\r", "esc": "\x1b", "tab": "\t", "space": " ", "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D",
-	"ctrl+c": "\x03",
+const (
+	defaultSettle   = 150 * time.Millisecond
+	defaultPatience = 5 * time.Second
+	grace           = 10 * time.Second // for the program to end after TERM
+)
+
+// named are the keys that have a name, as an xterm sends them.
+var named = map[string]string{
+	"enter": "\r", "esc": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "space": " ", "backspace": "\x7f",
+	"up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D",
+	"home": "\x1b[H", "end": "\x1b[F", "pgup": "\x1b[5~", "pgdown": "\x1b[6~",
 }
 
-// terminal is a running program and the emulator that shows it.
+// keyBytes is what the terminal sends for a key: a name, ctrl+letter, or the
+// text itself.
+func keyBytes(key string) string {
+	if s, ok := named[key]; ok {
+		return s
+	}
+	if c, ok := strings.CutPrefix(key, "ctrl+"); ok && len(c) == 1 {
+		return string(rune(c[0] & 0x1f))
+	}
+	return key
+}
+
+// Capture runs a program in a pseudo-terminal, presses o.Keys and returns the
+// screen it then shows: lines separated by newlines, styled by SGR sequences.
+// The terminal answers the program's questions (cursor position, modes,
+// colours) as a real one does. After every key it waits until the screen has
+// settled. A key is a name (enter, esc, down, ctrl+d), "wait:300ms", or
+// literal text. The program is ended by TERM, and killed if that is not enough.
+func Capture(ctx context.Context, o Options) (frame string, err error) {
+	if err := checkSize(o.Cols, o.Rows); err != nil {
+		return "", err
+	}
+	if len(o.Cmd) == 0 {
+		return "", errors.New("shot: no program to run")
+	}
+	if o.Settle == 0 {
+		o.Settle = defaultSettle
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	t, err := startTerminal(o)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.settle(ctx, o); err != nil {
+		return "", err
+	}
+	for _, k := range o.Keys {
+		if err := t.press(ctx, k, o); err != nil {
+			return "", err
+		}
+	}
+	return t.screen.Render(), nil
+}
+
+// terminal is a running program and the screen it draws on.
 type terminal struct {
-	em      *vt.SafeEmulator
-	tty     *os.File
-	cmd     *exec.Cmd
-	written atomic.Int64 // bytes the program has written
+	// Constant after startTerminal.
+	cmd    *exec.Cmd
+	tty    *os.File
+	screen *vt.SafeEmulator // locks itself
+	ended  chan struct{}    // closed when the program has closed its side
+	loops  sync.WaitGroup
+
+	mu sync.Mutex // leaf
+	// Guarded by mu.
+	changed time.Time // when the screen, or a key, last changed it
+	drawn   bool      // something was drawn at all
 }
 
-// Take runs the script and writes a picture of the last screen. The program is
-// interrupted afterwards.
-func Take(ctx context.Context, w io.Writer, s Script) error {
-	if s.Px == 0 {
-		s.Px = 14
-	}
-	if s.Settle == 0 {
-		s.Settle = 300 * time.Millisecond
-	}
-	t, err := open(ctx, s)
+func startTerminal(o Options) (*terminal, error) {
+	cmd := exec.Command(o.Cmd[0], o.Cmd[1:]...)
+	cmd.Env = append(environment(os.Environ()), o.Env...)
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: uint16(o.Rows), Cols: uint16(o.Cols)})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("shot: %w", err)
 	}
-	err = t.play(ctx, s)
-	if err == nil {
-		img, perr := paint(t.em, s.Cols, s.Rows, s.Px)
-		if err = perr; err == nil {
-			err = png.Encode(w, img)
-		}
-	}
-	return errors.Join(err, t.close())
-}
-
-func open(ctx context.Context, s Script) (*terminal, error) {
-	cmd := exec.CommandContext(ctx, s.Cmd[0], s.Cmd[1:]...)
-	cmd.Env = append(cleanEnv(os.Environ()), "TERM=xterm-256color", "COLORTERM=truecolor")
-	cmd.Env = append(cmd.Env, s.Env...)
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: uint16(s.Cols), Rows: uint16(s.Rows)})
-	if err != nil {
-		return nil, fmt.Errorf("shot: start %s: %w", s.Cmd[0], err)
-	}
-	t := &terminal{em: vt.NewSafeEmulator(s.Cols, s.Rows), tty: tty, cmd: cmd}
-	go func() { // what the program writes
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := tty.Read(buf)
-			t.written.Add(int64(n))
-			if _, werr := t.em.Write(buf[:n]); err != nil || werr != nil {
-				return // the program has ended
-			}
-		}
-	}()
-	go func() { _, _ = io.Copy(tty, t.em) }() // what the terminal answers
+	t := &terminal{cmd: cmd, tty: tty, screen: vt.NewSafeEmulator(o.Cols, o.Rows), ended: make(chan struct{}), changed: time.Now()}
+	t.screen.SetDefaultForegroundColor(ink)
+	t.screen.SetDefaultBackgroundColor(ground)
+	t.loops.Go(t.read)
+	t.loops.Go(t.answer)
 	return t, nil
 }
 
-// cleanEnv drops what would make the program think it is inside another
-// terminal.
-func cleanEnv(env []string) []string {
-	out := env[:0:0]
-	for _, e := range env {
-		k, _, _ := strings.Cut(e, "=")
-		switch k {
-		case "TMUX", "TERM", "COLORTERM", "NO_COLOR", "SSH_TTY":
-		default:
-			out = append(out, e)
-		}
-	}
-	return out
+// environment is env with the terminal described as what it is: a true-colour
+// xterm, whatever this process itself runs in.
+func environment(env []string) []string {
+	own := []string{"TERM", "COLORTERM", "NO_COLOR", "CLICOLOR_FORCE", "TMUX", "STY", "TERM_PROGRAM", "SSH_TTY", "SSH_CONNECTION"}
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(own, k)
+	})
+	return append(env, "TERM=xterm-256color", "COLORTERM=truecolor")
 }
 
-func (t *terminal) play(ctx context.Context, s Script) error {
-	for _, k := range s.Keys {
-		if d, ok := strings.CutPrefix(k, "wait:"); ok {
-			wait, err := time.ParseDuration(d)
-			if err != nil {
-				return fmt.Errorf("shot: key %q: %w", k, err)
+// read puts on the screen what the program writes.
+func (t *terminal) read() {
+	defer close(t.ended)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := t.tty.Read(buf)
+		if n > 0 {
+			if _, err := t.screen.Write(buf[:n]); err != nil {
+				return
 			}
-			if err := pause(ctx, wait); err != nil {
-				return err
-			}
-			continue
+			t.touch(true)
 		}
-		if seq, ok := names[k]; ok {
-			k = seq
-		}
-		if _, err := io.WriteString(t.tty, k); err != nil {
-			return fmt.Errorf("shot: press: %w", err)
-		}
-		if err := pause(ctx, 150*time.Millisecond); err != nil {
-			return err
+		if err != nil {
+			return // EIO is how a pseudo-terminal says that the program has gone
 		}
 	}
-	return t.settle(ctx, s.Settle)
 }
 
-// settle waits until the program writes nothing for d, five seconds at most: a
-// live screen is never quite still.
-func (t *terminal) settle(ctx context.Context, d time.Duration) error {
-	last, still := t.written.Load(), time.Duration(0)
-	for range 100 {
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+// answer gives the program the terminal's replies. It goes on reading when the
+// program has gone: the screen waits for each reply to be taken.
+func (t *terminal) answer() {
+	buf := make([]byte, 4<<10)
+	gone := false
+	for {
+		n, err := t.screen.Read(buf)
+		if n > 0 && !gone {
+			_, werr := t.tty.Write(buf[:n])
+			gone = werr != nil
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *terminal) touch(drawn bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed = time.Now()
+	t.drawn = t.drawn || drawn
+}
+
+// quiet is how long nothing has changed, and whether there is a picture yet.
+func (t *terminal) quiet() (time.Duration, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Since(t.changed), t.drawn
+}
+
+// press presses one key and waits for what it does to the screen.
+func (t *terminal) press(ctx context.Context, key string, o Options) error {
+	if s, ok := strings.CutPrefix(key, "wait:"); ok {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("shot: key %q: %w", key, err)
+		}
+		if err := t.pause(ctx, d); err != nil {
 			return err
 		}
-		if n := t.written.Load(); n != last {
-			last, still = n, 0
-		} else if still += 50 * time.Millisecond; still >= d {
+		return t.settle(ctx, o)
+	}
+	t.touch(false)
+	if _, err := io.WriteString(t.tty, keyBytes(key)); err != nil {
+		return fmt.Errorf("shot: key %q: %w", key, err)
+	}
+	return t.settle(ctx, o)
+}
+
+// settle waits until the screen has rested for o.Settle, until the program has
+// ended, or until patience does.
+func (t *terminal) settle(ctx context.Context, o Options) error {
+	began := time.Now()
+	for {
+		rest, drawn := t.quiet()
+		left := o.Patience - time.Since(began)
+		if drawn && rest >= o.Settle || left <= 0 || t.hasEnded() {
 			return nil
 		}
+		if err := t.pause(ctx, max(time.Millisecond, min(left, o.Settle-rest, 50*time.Millisecond))); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *terminal) hasEnded() bool {
+	select {
+	case <-t.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits for d, less if the program ends.
+func (t *terminal) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("shot: %w", ctx.Err())
 	}
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
+// end ends the program and the loops. That the program was ended by a signal
+// is no error.
+func (t *terminal) end() error {
+	var errs []error
+	if err := t.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		errs = append(errs, err)
 	}
-}
-
-// close interrupts the program and waits for it.
-func (t *terminal) close() error {
-	err := t.cmd.Process.Signal(syscall.SIGINT)
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	}
-	stop := time.AfterFunc(5*time.Second, func() { _ = t.cmd.Process.Kill() })
-	defer stop.Stop()
+	kill := time.AfterFunc(grace, func() { _ = t.cmd.Process.Kill() }) // it has gone if this fails
 	var exit *exec.ExitError
-	if werr := t.cmd.Wait(); werr != nil && !errors.As(werr, &exit) {
-		err = errors.Join(err, werr)
+	if err := t.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		errs = append(errs, err)
 	}
-	return errors.Join(err, t.tty.Close(), t.em.Close())
+	kill.Stop()
+	errs = append(errs, t.tty.Close())
+	// The emulator's own Close races with its Read; closing its pipe does not.
+	if pipe, ok := t.screen.InputPipe().(io.Closer); ok {
+		errs = append(errs, pipe.Close())
+	}
+	t.loops.Wait()
+	return errors.Join(errs...)
 }

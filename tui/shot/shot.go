@@ -1,14 +1,17 @@
-// Package shot photographs the console: it runs a real program in a
-// pseudo-terminal, feeds what it writes to a terminal emulator, and paints the
-// emulator's cells as a PNG. For pictures and tests; nothing of the product
-// imports it.
+// Package shot turns a terminal's screen into a picture and takes the picture
+// of a real program in a real pseudo-terminal. It needs no browser, no system
+// fonts and no cgo, and the same screen gives the same bytes every time, so
+// pictures can be compared and regenerated.
 //
-// Text comes from the embedded DejaVu Sans Mono. Boxes and blocks are painted
-// from geometry, so that lines meet and pictures of one frame are the same on
-// every machine.
+// Text is set in DejaVu Sans Mono, which is embedded. Box-drawing, block and
+// braille characters are drawn from geometry instead: a font leaves seams
+// between cells, and DejaVu Sans Mono has no braille at all.
+//
+// The node and the console do not import it: the fonts alone are 1.7 MB.
 package shot
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -18,128 +21,169 @@ import (
 	"strings"
 
 	uv "github.com/charmbracelet/ultraviolet"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/vt"
-	"github.com/go-fonts/dejavu/dejavusansmono"
-	"github.com/go-fonts/dejavu/dejavusansmonobold"
-	"golang.org/x/image/font"
-	"golang.org/x/image/font/opentype"
-	"golang.org/x/image/math/fixed"
 )
 
-// The colours of a cell that names none.
+// Limits of a picture, so that a wrong argument is an error and not a machine
+// out of memory.
+const (
+	maxCells = 1000 // columns or rows
+	minPx    = 6    // font size in pixels
+	maxPx    = 96
+	margin   = 6 // pixels around the grid
+)
+
+// The ground the program's own colours are seen on.
 var (
-	paper = color.RGBA{0x0f, 0x13, 0x17, 0xff}
-	ink   = color.RGBA{0xd8, 0xde, 0xe6, 0xff}
+	ground = color.RGBA{0x0f, 0x14, 0x19, 0xff}
+	ink    = color.RGBA{0xc5, 0xc8, 0xc6, 0xff}
 )
 
-// painter paints cells of one size.
-type painter struct {
-	img           *image.RGBA
-	regular, bold font.Face
-	w, h, ascent  int // of a cell, in pixels
+// basic are the 16 colours every terminal theme sets for itself.
+var basic = [16]color.RGBA{
+	{0x1d, 0x23, 0x2a, 0xff},
+	{0xe0, 0x5f, 0x65, 0xff},
+	{0x7f, 0xc8, 0x6b, 0xff},
+	{0xe5, 0xb5, 0x67, 0xff},
+	{0x62, 0x9d, 0xe0, 0xff},
+	{0xb4, 0x8e, 0xd6, 0xff},
+	{0x66, 0xbf, 0xc4, 0xff},
+	{0xc5, 0xc8, 0xc6, 0xff},
+	{0x6b, 0x74, 0x7d, 0xff},
+	{0xf2, 0x84, 0x88, 0xff},
+	{0x9d, 0xdd, 0x8a, 0xff},
+	{0xf3, 0xce, 0x8a, 0xff},
+	{0x8c, 0xbb, 0xf2, 0xff},
+	{0xcf, 0xb0, 0xea, 0xff},
+	{0x8e, 0xdb, 0xdf, 0xff},
+	{0xee, 0xf0, 0xee, 0xff},
 }
 
-// PNG writes a frame (lines with ANSI escapes) as a picture of cols by rows
-// cells, px pixels of font size.
+// ErrSize refuses a screen or font size out of bounds.
+var ErrSize = errors.New("shot: size out of bounds")
+
+// PNG paints a screen of cols by rows cells. frame holds the screen's lines
+// separated by newlines, styled by SGR sequences, as tea.View, a golden file
+// and Capture give them; what does not fit is cut off. px is the font size in
+// pixels.
 func PNG(w io.Writer, frame string, cols, rows, px int) error {
-	em := vt.NewSafeEmulator(cols, rows)
-	go func() { _, _ = io.Copy(io.Discard, em) }() // the emulator's answers; ends with it
-	if _, err := io.WriteString(em, strings.ReplaceAll(frame, "\n", "\r\n")); err != nil {
-		return fmt.Errorf("shot: emulate: %w", err)
+	if err := checkSize(cols, rows); err != nil {
+		return err
 	}
-	img, err := paint(em, cols, rows, px)
-	if cerr := em.Close(); err == nil {
-		err = cerr
+	if px < minPx || px > maxPx {
+		return fmt.Errorf("%w: font size %d", ErrSize, px)
 	}
+	fs, err := loadFaces(px)
 	if err != nil {
 		return err
 	}
-	return png.Encode(w, img)
-}
-
-func newPainter(cols, rows, px int) (*painter, error) {
-	p := &painter{}
-	for _, f := range []struct {
-		face *font.Face
-		ttf  []byte
-	}{{&p.regular, dejavusansmono.TTF}, {&p.bold, dejavusansmonobold.TTF}} {
-		parsed, err := opentype.Parse(f.ttf)
-		if err != nil {
-			return nil, fmt.Errorf("shot: font: %w", err)
-		}
-		if *f.face, err = opentype.NewFace(parsed, &opentype.FaceOptions{Size: float64(px), DPI: 72, Hinting: font.HintingFull}); err != nil {
-			return nil, fmt.Errorf("shot: font: %w", err)
-		}
+	lines := strings.Split(strings.ReplaceAll(frame, "\r\n", "\n"), "\n")
+	lines = lines[:min(rows, len(lines))] // one more would scroll the first out of sight
+	screen := vt.NewEmulator(cols, rows)
+	defer drain(screen)()
+	// Without wrapping a line that is too long is cut off, not continued.
+	if _, err := screen.WriteString(ansi.ResetModeAutoWrap + strings.Join(lines, "\r\n")); err != nil {
+		return fmt.Errorf("shot: %w", err)
 	}
-	adv, ok := p.regular.GlyphAdvance('M')
-	if !ok {
-		return nil, fmt.Errorf("shot: font without an M")
-	}
-	m := p.regular.Metrics()
-	p.w, p.ascent = adv.Round(), m.Ascent.Ceil()
-	p.h = p.ascent + m.Descent.Ceil() + 1
-	p.img = image.NewRGBA(image.Rect(0, 0, cols*p.w+2*p.w, rows*p.h+p.h))
-	draw.Draw(p.img, p.img.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
-	return p, nil
-}
-
-// cells is what a frame is painted from.
-type cells interface {
-	CellAt(x, y int) *uv.Cell
-}
-
-func paint(em cells, cols, rows, px int) (image.Image, error) {
-	p, err := newPainter(cols, rows, px)
-	if err != nil {
-		return nil, err
-	}
+	p := painter{fs: fs, img: image.NewRGBA(image.Rect(0, 0, cols*fs.w+2*margin, rows*fs.h+2*margin))}
+	p.fill(p.img.Bounds(), ground)
 	for y := range rows {
 		for x := range cols {
-			if c := em.CellAt(x, y); c != nil {
-				p.cell(c, p.w+x*p.w, p.h/2+y*p.h)
+			if c := screen.CellAt(x, y); c != nil && c.Width > 0 {
+				p.cell(c, x, y)
 			}
 		}
 	}
-	return p.img, nil
+	if err := png.Encode(w, p.img); err != nil {
+		return fmt.Errorf("shot: %w", err)
+	}
+	return nil
 }
 
-// cell paints one cell with its upper left corner at x, y.
+// drain takes the replies of an emulator nobody else listens to: it waits for
+// each of them to be taken. The returned function ends that and waits for the
+// end. The emulator's own Close races with its Read; closing its pipe does not.
+func drain(screen *vt.Emulator) (end func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(io.Discard, screen) // ends with the pipe
+	}()
+	return func() {
+		if pipe, ok := screen.InputPipe().(io.Closer); ok {
+			_ = pipe.Close() // a pipe's Close never fails
+			<-done
+		}
+	}
+}
+
+func checkSize(cols, rows int) error {
+	if cols < 1 || rows < 1 || cols > maxCells || rows > maxCells {
+		return fmt.Errorf("%w: %d columns, %d rows", ErrSize, cols, rows)
+	}
+	return nil
+}
+
+// painter puts cells on an image.
+type painter struct {
+	fs  *faces
+	img *image.RGBA
+}
+
+func (p *painter) fill(r image.Rectangle, c color.RGBA) {
+	draw.Draw(p.img, r, image.NewUniform(c), image.Point{}, draw.Src)
+}
+
+// cell paints one cell: ground, glyph, lines through and under it.
 func (p *painter) cell(c *uv.Cell, x, y int) {
-	fg, bg := solid(c.Style.Fg, ink), solid(c.Style.Bg, paper)
-	if c.Style.Attrs&uv.AttrReverse != 0 {
+	fg, bg := rgba(c.Style.Fg, ink), rgba(c.Style.Bg, ground)
+	attrs := c.Style.Attrs
+	if attrs&uv.AttrReverse != 0 {
 		fg, bg = bg, fg
 	}
-	if c.Style.Attrs&uv.AttrFaint != 0 {
-		fg = mix(fg, bg, 0.55)
+	if attrs&uv.AttrFaint != 0 {
+		fg = mix(bg, fg, 0.5)
 	}
-	box := image.Rect(x, y, x+p.w, y+p.h)
-	if bg != paper {
-		draw.Draw(p.img, box, image.NewUniform(bg), image.Point{}, draw.Src)
+	left, top := margin+x*p.fs.w, margin+y*p.fs.h
+	box := image.Rect(left, top, left+c.Width*p.fs.w, top+p.fs.h)
+	if bg != ground {
+		p.fill(box, bg)
 	}
-	if c.Content == "" || c.Content == " " {
-		return
+	if c.Content != "" && c.Content != " " && attrs&uv.AttrConceal == 0 {
+		rs := []rune(c.Content)
+		if len(rs) > 1 || !p.geometry(rs[0], box, fg, bg) {
+			p.text(c.Content, attrs, box, fg)
+		}
 	}
-	if r := []rune(c.Content); len(r) == 1 && p.shape(r[0], box, fg, bg) {
-		return
+	if c.Style.Underline != uv.UnderlineNone {
+		at := min(top+p.fs.ascent+2, box.Max.Y-1)
+		p.fill(image.Rect(box.Min.X, at, box.Max.X, at+1), fg)
 	}
-	face := p.regular
-	if c.Style.Attrs&uv.AttrBold != 0 {
-		face = p.bold
+	if attrs&uv.AttrStrikethrough != 0 {
+		at := top + p.fs.h/2
+		p.fill(image.Rect(box.Min.X, at, box.Max.X, at+1), fg)
 	}
-	d := font.Drawer{Dst: p.img, Src: image.NewUniform(fg), Face: face, Dot: fixed.P(x, y+p.ascent)}
-	d.DrawString(c.Content)
 }
 
-func solid(c color.Color, none color.RGBA) color.RGBA {
-	if c == nil {
+// rgba resolves a cell's colour; nil is the default.
+func rgba(c color.Color, none color.RGBA) color.RGBA {
+	switch c := c.(type) {
+	case nil:
 		return none
+	case ansi.BasicColor:
+		return basic[c&15]
+	case ansi.IndexedColor:
+		if c < 16 {
+			return basic[c]
+		}
 	}
 	r, g, b, _ := c.RGBA()
 	return color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 0xff}
 }
 
-// mix is part of a over b.
+// mix is part of the way from a to b.
 func mix(a, b color.RGBA, part float64) color.RGBA {
-	m := func(x, y uint8) uint8 { return uint8(float64(x)*part + float64(y)*(1-part)) }
-	return color.RGBA{m(a.R, b.R), m(a.G, b.G), m(a.B, b.B), 0xff}
+	at := func(a, b uint8) uint8 { return uint8(float64(a) + (float64(b)-float64(a))*part + 0.5) }
+	return color.RGBA{at(a.R, b.R), at(a.G, b.G), at(a.B, b.B), 0xff}
 }

@@ -34,11 +34,17 @@ var pictures = []picture{
 	{"room-bad", "bad-room", 120, 40, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
 	{"room-bad-80x24", "bad-room", 80, 24, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
 	{"routing", "calm", 120, 40, []string{"wait:10s", "4", "wait:2s"}, nil},
+	{"shards-hot-200x50", "hot-shard", 200, 50, []string{"wait:10s", "2", "wait:2s"}, nil},
+	{"room-bad-200x50", "bad-room", 200, 50, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
+	{"routing-200x50", "calm", 200, 50, []string{"wait:10s", "4", "wait:2s"}, nil},
 	{"routing-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:2s"}, nil},
 	{"events", "bad-room", 120, 40, []string{"wait:14s", "5", "wait:2s"}, nil},
 	{"help", "calm", 120, 40, []string{"wait:6s", "2", "wait:1s", "?", "wait:1s"}, nil},
 	{"overview-nocolor-80x24", "bad-room", 80, 24, []string{"wait:14s"}, []string{"NO_COLOR=yes"}},
 }
+
+// fontPx is the pictures' font size in pixels.
+const fontPx = 14
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -78,11 +84,15 @@ func run(ctx context.Context) error {
 func take(ctx context.Context, bin string, p picture) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	var buf bytes.Buffer
-	err := shot.Take(ctx, &buf, shot.Script{
+	frame, err := shot.Capture(ctx, shot.Options{
 		Cmd: []string{bin, "demo", "--scenario", p.scenario}, Env: p.env, Cols: p.cols, Rows: p.rows, Keys: p.keys,
+		Settle: 80 * time.Millisecond, // less than the time between two frames of a live console
 	})
 	if err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	if err := shot.PNG(&buf, frame, p.cols, p.rows, fontPx); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join("screenshots", p.name+".png"), buf.Bytes(), 0o644)
