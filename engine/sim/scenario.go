@@ -17,9 +17,11 @@ import (
 type scenario func(ctx context.Context, f *Fleet) error
 
 var scenarios = map[string]scenario{
-	"calm":      nil,
-	"hot-shard": hotShard,
-	"bad-room":  badRoom,
+	"calm":         nil,
+	"hot-shard":    hotShard,
+	"bad-room":     badRoom,
+	"wedged-shard": func(_ context.Context, f *Fleet) error { return f.faultEvery(12*time.Second, wedge) },
+	"panic":        func(_ context.Context, f *Fleet) error { return f.faultEvery(4*time.Second, panicking) },
 }
 
 // callerPlan is one caller's behaviour.
@@ -173,6 +175,35 @@ func hotShard(ctx context.Context, f *Fleet) error {
 			}
 		}
 		return nil
+	})
+	return nil
+}
+
+// wedge is a handler that never returns.
+func wedge(ctx context.Context) { <-ctx.Done() }
+
+// panicking is a handler with a defect.
+func panicking(context.Context) {
+	panic("planted by the demo: a handler that does not expect this packet")
+}
+
+// faultEvery plants a fault in the shard of the first caller, again and again.
+func (f *Fleet) faultEvery(d time.Duration, fault func(context.Context)) error {
+	host := netip.AddrFrom4([4]byte{127, 0, callerHost, 101})
+	f.g.Go(func() error {
+		t := time.NewTicker(d)
+		defer t.Stop()
+		for {
+			err := f.Main.InjectFault("media", host, func() { fault(f.ctx) })
+			if err != nil && !errors.Is(err, dispatch.ErrRefused) {
+				return ended(f.ctx, err)
+			}
+			select {
+			case <-f.ctx.Done():
+				return nil
+			case <-t.C:
+			}
+		}
 	})
 	return nil
 }

@@ -54,6 +54,7 @@ type Fleet struct {
 	all  []*engine.Engine
 	g    *errgroup.Group
 	stop context.CancelFunc
+	ctx  context.Context // of the fleet's life: faults outlive the call that plants them
 
 	// Owned by Start and its scenario.
 	callers int
@@ -81,7 +82,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	g, gctx := errgroup.WithContext(ctx)
-	f := &Fleet{opts: o, dir: dir, g: g, stop: cancel}
+	f := &Fleet{opts: o, dir: dir, g: g, stop: cancel, ctx: gctx}
 	if err := f.bringUp(gctx, play); err != nil {
 		cancel()
 		return nil, errors.Join(err, g.Wait(), os.RemoveAll(dir))
