@@ -115,6 +115,7 @@ func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 	key := v.Key()
 	drops := v.Dropped["shard_full"] + v.Dropped["shard_paused"]
 	n, dropping := j.grew("shard/"+key, drops, now, recentDrops)
+	_, replaced := j.grew("replaced/"+key, v.Restarts, now, recentDrops)
 	_, panicked := j.grew("panic/"+key, v.Panics, now, 2*recentDrops)
 	c := view.Cause{Severity: view.Alarm, Pane: "shards", Subject: key}
 	var out []view.Cause
@@ -130,6 +131,11 @@ func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 			c.Severity, c.Message = view.Alarm, c.Message+", its sources' packets are dropped"
 		}
 		c.Remedy = "r resumes it (shards pane)"
+		out = append(out, c)
+	case dropping && replaced && v.Panics == 0:
+		c.Severity = view.Warn
+		c.Message = fmt.Sprintf("its loop was replaced a moment ago; %d messages were dropped meanwhile", drops)
+		c.Remedy = "it runs again; the events (5) say what it was stuck on"
 		out = append(out, c)
 	case dropping:
 		c.Message = fmt.Sprintf("full: %d messages dropped just now", n)
