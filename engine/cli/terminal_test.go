@@ -64,9 +64,7 @@ func TestRunInATerminal(t *testing.T) {
 	if c := <-code; c != config.ExitOK {
 		t.Errorf("exit code %d: %s", c, screen.String())
 	}
-	if !strings.Contains(screen.String(), "draining") {
-		t.Error("nobody is told of the drain")
-	}
+	until(t, "the drain is told", func() bool { return strings.Contains(screen.String(), "draining") })
 	b, err := os.ReadFile(filepath.Join(home, ".local/state/signalbox/signalbox.log"))
 	if err != nil || !bytes.Contains(b, []byte("listening on")) {
 		t.Errorf("log %q, %v", b, err)
