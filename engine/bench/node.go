@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"signalbox/engine/attach"
 	"signalbox/engine/view"
 )
 
@@ -146,24 +145,7 @@ func (n *Node) RSS() uint64 {
 
 // Snapshot asks the node's admin socket.
 func (n *Node) Snapshot(ctx context.Context) (*view.Snapshot, error) {
-	hc := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", n.Admin)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/v1/snapshot", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := hc.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var s view.Snapshot
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return nil, fmt.Errorf("bench: snapshot: %w", err)
-	}
-	return &s, nil
+	api := attach.NewAPI(n.Admin)
+	defer api.Close()
+	return api.Snapshot(ctx)
 }
