@@ -214,11 +214,17 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	res.LatencyUS = pt.all.quantiles()
 	res.measure(before, after)
 	if p.Freeze > 0 || p.Flood > 0 {
-		res.Extra = map[string]any{
+		extra := map[string]any{
 			"before_us": pt.hist[0].quantiles(), "during_us": pt.hist[1].quantiles(), "after_us": pt.hist[2].quantiles(),
 			"forged_initials": flooded.Load(), "frozen_received": pt.frozenReceived(),
 			"note": "expected, delivered and lost are those of receivers that were not frozen",
 		}
+		if before.ok && after.ok {
+			extra["node_goroutines"] = [2]int{before.snap.Node.Goroutines, after.snap.Node.Goroutines}
+			extra["node_rss_bytes"] = [2]uint64{before.rss, after.rss}
+			extra["node_retries"] = after.snap.Edge.RetryActive
+		}
+		res.Extra = extra
 	}
 	cancel()
 	for _, room := range pt.rooms {
