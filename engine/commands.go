@@ -79,7 +79,7 @@ func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, err
 	}
 	mk, ok := planners[c.Kind]
 	if !ok {
-		return e.finish(c, control.Fail(control.Invalid, "%s", unknownKind(c.Kind)), time.Time{}), nil
+		return e.finish(c, unplanned(c), time.Time{}), nil
 	}
 	ch, bad := mk(e, c)
 	if bad.Code != "" {
@@ -88,15 +88,20 @@ func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, err
 	return e.carryOut(ctx, c, ch), nil
 }
 
-func unknownKind(k control.Kind) string {
-	if slices.Contains(control.Kinds(), k) {
-		return fmt.Sprintf("%s has nothing to act on: this build runs no federation links and keeps no snapshot to save yet", k)
+// unplanned refuses a kind there is no planner for: those that need a part this
+// version does not have, and those nobody has.
+func unplanned(c control.Command) control.Result {
+	switch c.Kind {
+	case control.LinkReconnect, control.LinkMute, control.LinkUnmute:
+		return control.Fail(control.NotFound, "there is no link %q: this version keeps no federation links", clean(c.Target))
+	case control.NodeSave:
+		return control.Fail(control.Invalid, "there is nothing to save: this version keeps no routing snapshot, and identity and audit log are on disk already")
 	}
 	names := make([]string, 0, len(planners))
 	for _, known := range control.Kinds() {
 		names = append(names, string(known))
 	}
-	return fmt.Sprintf("unknown command %q; known are %s", k, strings.Join(names, ", "))
+	return control.Fail(control.Invalid, "unknown command %q; known are %s", clean(string(c.Kind)), strings.Join(names, ", "))
 }
 
 // carryOut applies a planned change and books it.

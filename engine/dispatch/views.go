@@ -166,7 +166,7 @@ func (sh *shard[T]) view(now int64) view.Shard {
 	v := view.Shard{
 		Plane: sh.d.cfg.Plane, Index: sh.index, State: s.state,
 		Depth: s.account.Depth, Capacity: sh.d.cfg.Capacity, HighWater: s.highWater,
-		Received: s.account.Received, Processed: s.account.Processed, Dropped: s.account.Dropped.NonZero(),
+		Received: s.account.Received, Processed: s.account.Processed, Dropped: s.account.Dropped.Map(),
 		OldestMS: ms(s.oldest), BusyPct: 100 * s.busy,
 		WaitP50US: quantileUS(&s.waits[0], &s.waits[1], 0.50),
 		WaitP99US: quantileUS(&s.waits[0], &s.waits[1], 0.99),
