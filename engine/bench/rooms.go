@@ -214,17 +214,7 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	res.LatencyUS = pt.all.quantiles()
 	res.measure(before, after)
 	if p.Freeze > 0 || p.Flood > 0 {
-		extra := map[string]any{
-			"before_us": pt.hist[0].quantiles(), "during_us": pt.hist[1].quantiles(), "after_us": pt.hist[2].quantiles(),
-			"forged_initials": flooded.Load(), "frozen_received": pt.frozenReceived(),
-			"note": "expected, delivered and lost are those of receivers that were not frozen",
-		}
-		if before.ok && after.ok {
-			extra["node_goroutines"] = [2]int{before.snap.Node.Goroutines, after.snap.Node.Goroutines}
-			extra["node_rss_bytes"] = [2]uint64{before.rss, after.rss}
-			extra["node_retries"] = after.snap.Edge.RetryActive
-		}
-		res.Extra = extra
+		res.Extra = pt.faultReport(before, after, flooded.Load())
 	}
 	cancel()
 	for _, room := range pt.rooms {
@@ -233,6 +223,21 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 		}
 	}
 	return res, g.Wait()
+}
+
+// faultReport is how it was before, during and after the fault, for those whom
+// it should not have touched, and what it has left behind in the node.
+func (pt *party) faultReport(before, after reading, flooded uint64) map[string]any {
+	out := map[string]any{
+		"before_us": pt.hist[0].quantiles(), "during_us": pt.hist[1].quantiles(), "after_us": pt.hist[2].quantiles(),
+		"forged_initials": flooded, "frozen_received": pt.frozenReceived(),
+		"note": "expected, delivered and lost are those of receivers that were not frozen",
+	}
+	if before.ok && after.ok {
+		out["node_goroutines"] = [2]int{before.snap.Node.Goroutines, after.snap.Node.Goroutines}
+		out["node_rss_bytes"] = [2]uint64{before.rss, after.rss}
+	}
+	return out
 }
 
 // waitFor waits for the last packets on their way: until all are here, or
