@@ -160,7 +160,10 @@ func (e *Engine) writeSignal(c *quicnet.Conn, s wire.Signal) error {
 		st.CancelWrite(0)
 		return err
 	}
-	return st.Close()
+	if st.Close() != nil { // the reader had all it wanted and has told us to stop
+		st.CancelWrite(0)
+	}
+	return nil
 }
 
 // runSession runs a joined participant's loops and returns, in words, why the

@@ -74,8 +74,8 @@ func (c *Caller) handshake(ctx context.Context) error {
 	if err := wire.WriteFrame(st, offer); err != nil {
 		return fmt.Errorf("bench: send offer: %w", err)
 	}
-	if err := st.Close(); err != nil {
-		return fmt.Errorf("bench: send offer: %w", err)
+	if st.Close() != nil { // the relay had all it wanted and has told us to stop
+		st.CancelWrite(0)
 	}
 	sig, err := c.ReadSignal(ctx)
 	if err != nil {
