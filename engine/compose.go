@@ -87,7 +87,7 @@ func (e *Engine) compose() error {
 
 func (e *Engine) dispatchConfig(plane string) dispatch.Config {
 	d := e.cfg.Dispatch
-	return dispatch.Config{Plane: plane, Shards: d.Shards, Capacity: d.Capacity, CapacityBytes: d.Bytes, Event: e.event} // which logs
+	return dispatch.Config{Plane: plane, Shards: d.Shards, Capacity: d.Capacity, CapacityBytes: d.Bytes, Event: e.event, Epoch: e.started} // which logs
 }
 
 // seeds resolves the bootstrap peers. A name is looked up once, at the start.

@@ -41,8 +41,8 @@ type dhtHandler struct{ e *Engine }
 
 // Handle passes one message to the node. The sender is who its connection
 // proved it to be.
-func (h dhtHandler) Handle(shard int, m *dhtMsg) {
-	h.e.dht.Handle(shard, m.link, m.payload, h.e.mono())
+func (h dhtHandler) Handle(shard int, m *dhtMsg, now int64) {
+	h.e.dht.Handle(shard, m.link, m.payload, now)
 }
 
 // Flush has nothing to do: replies go to the links' own writers.
@@ -208,7 +208,7 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink) error {
 		if dhtwire.IsReply(payload) {
 			lane = dispatch.Control
 		}
-		if _, ok := e.dhtq.Submit(src, lane, len(payload), dhtMsg{link: l, payload: payload}); !ok {
+		if _, ok := e.dhtq.Submit(e.mono(), src, lane, len(payload), dhtMsg{link: l, payload: payload}); !ok {
 			e.dht.LocalDrop(e.mono()) // our own overload is never charged to a peer
 		}
 	}

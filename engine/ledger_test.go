@@ -36,8 +36,8 @@ type guest struct {
 
 type rigHandler struct{ r *rig }
 
-func (h rigHandler) Handle(shard int, m *mediaMsg) {
-	h.r.relay.Forward(shard, m.from, m.pkt, h.r.mono())
+func (h rigHandler) Handle(shard int, m *mediaMsg, now int64) {
+	h.r.relay.Forward(shard, m.from, m.pkt, now)
 }
 func (h rigHandler) Flush(shard int)           { h.r.relay.FlushShard(shard) }
 func (h rigHandler) Describe(*mediaMsg) string { return "a packet" }
@@ -74,7 +74,7 @@ func (r *rig) flood(g *guest, n int) {
 		g.seq++
 		g.p.Saw(pkt)
 		if g.p.Admit(len(pkt), r.mono()) {
-			r.media.Submit(g.src, dispatch.Media, len(pkt), mediaMsg{from: g.p, pkt: pkt})
+			r.media.Submit(r.mono(), g.src, dispatch.Media, len(pkt), mediaMsg{from: g.p, pkt: pkt})
 		}
 	}
 }
@@ -154,7 +154,7 @@ func TestLedgerClosesWhateverHappens(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := &rig{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), start: time.Now()}
 	r.relay = relay.New(relay.Config{QueueCapacity: 32, Now: r.mono})
-	r.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Capacity: 64}, rigHandler{r})
+	r.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Capacity: 64, Epoch: r.start}, rigHandler{r})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.media.Run(ctx) }()

@@ -37,8 +37,8 @@ type mediaMsg struct {
 type mediaHandler struct{ e *Engine }
 
 // Handle forwards one datagram to the sender's room.
-func (h mediaHandler) Handle(shard int, m *mediaMsg) {
-	h.e.relay.Forward(shard, m.from, m.pkt, h.e.mono())
+func (h mediaHandler) Handle(shard int, m *mediaMsg, now int64) {
+	h.e.relay.Forward(shard, m.from, m.pkt, now)
 }
 
 // Flush wakes the writers this batch has given work, once each.
@@ -203,10 +203,11 @@ func (e *Engine) mediaReader(ctx context.Context, c *quicnet.Conn, p *relay.Part
 		}
 		e.bookRxLoss(c, p, &lost)
 		p.Saw(pkt)
-		if !p.Admit(len(pkt), e.mono()) {
+		now := e.mono()
+		if !p.Admit(len(pkt), now) {
 			continue
 		}
-		e.media.Submit(src, dispatch.Media, len(pkt), mediaMsg{from: p, pkt: pkt})
+		e.media.Submit(now, src, dispatch.Media, len(pkt), mediaMsg{from: p, pkt: pkt})
 	}
 }
 

@@ -36,7 +36,7 @@ type dispatchProbe struct {
 	sink    atomic.Uint64
 }
 
-func (p *dispatchProbe) Handle(_ int, m *benchMsg) {
+func (p *dispatchProbe) Handle(_ int, m *benchMsg, _ int64) {
 	var x uint64
 	for i := range uint64(400) {
 		x = x*2862933555777941757 + i
@@ -71,7 +71,7 @@ func RunDispatch(ctx context.Context, p DispatchParams) (*Result, error) {
 	defer cancel()
 	l := &dispatchLoad{p: p, probe: &dispatchProbe{hist: &histogram{}, base: time.Now()}}
 	l.d = dispatch.New(dispatch.Config{
-		Plane: "bench", Shards: p.Shards, Capacity: p.Capacity,
+		Plane: "bench", Shards: p.Shards, Capacity: p.Capacity, Epoch: l.probe.base,
 		Watchdog: dispatch.Watchdog{ReplaceAfter: time.Hour}, // a stuck shard stays stuck: that is the measurement
 	}, l.probe)
 	for i := range p.Sources {
@@ -132,7 +132,7 @@ func (l *dispatchLoad) offer(ctx context.Context, end time.Time) {
 
 func (l *dispatchLoad) submit(src netip.Addr, hot bool) {
 	m := benchMsg{at: int64(time.Since(l.probe.base)), hot: hot}
-	_, ok := l.d.Submit(src, dispatch.Media, 120, m)
+	_, ok := l.d.Submit(m.at, src, dispatch.Media, 120, m)
 	switch {
 	case hot:
 		l.hotOffered.Add(1)

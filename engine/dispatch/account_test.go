@@ -41,7 +41,7 @@ func randomOps(t *testing.T, rng *rand.Rand, ops int) {
 				stuck++
 				m.do = func() { <-release }
 			}
-			d.Submit(source(rng.IntN(12)), Lane(rng.IntN(2)), rng.IntN(200), m)
+			d.Submit(d.now(), source(rng.IntN(12)), Lane(rng.IntN(2)), rng.IntN(200), m)
 		case k < 920:
 			must(t, d.Pause(shard))
 		case k < 950:
@@ -99,7 +99,7 @@ func TestAccountUnderLoad(t *testing.T) {
 				if rng.IntN(500) == 0 {
 					m.do = func() { panic("load") }
 				}
-				if _, ok := d.Submit(source(rng.IntN(40)), Lane(rng.IntN(2)), rng.IntN(100), m); ok {
+				if _, ok := d.Submit(d.now(), source(rng.IntN(40)), Lane(rng.IntN(2)), rng.IntN(100), m); ok {
 					accepted.Add(1)
 				}
 			}
@@ -136,7 +136,7 @@ func TestAccountUnderLoad(t *testing.T) {
 // counting counts what it handles.
 type counting struct{ n atomic.Uint64 }
 
-func (c *counting) Handle(_ int, m *msg) {
+func (c *counting) Handle(_ int, m *msg, _ int64) {
 	if m.do != nil {
 		m.do()
 	}

@@ -61,9 +61,10 @@ const (
 // replaced, its Handle or Flush is still running, beside the successor's.
 type Handler[T any] interface {
 	// Handle handles one message. m is the loop's own copy of what was
-	// submitted and valid until Handle returns. It may panic: the message is
-	// quarantined and the loop continues with the next.
-	Handle(shard int, m *T)
+	// submitted and valid until Handle returns; now is the loop's clock, at
+	// most 20 us old. It may panic: the message is quarantined and the loop
+	// continues with the next.
+	Handle(shard int, m *T, now int64)
 	// Flush is called after every drained batch, at most 32 messages, and
 	// always before the loop goes to sleep.
 	Flush(shard int)
@@ -84,6 +85,7 @@ type Config struct {
 	LogEvery      time.Duration    // interval of the lines that sum up a burst of drops: 5 s
 	Log           *slog.Logger     // nil: discard
 	Event         func(view.Event) // nil: discard. Called from any goroutine, no lock held
+	Epoch         time.Time        // zero of the clock that Submit and Handle speak of; default: New's moment
 }
 
 // Watchdog is the supervision's timing.
@@ -122,7 +124,7 @@ type Dispatcher[T any] struct {
 func New[T any](cfg Config, h Handler[T]) *Dispatcher[T] {
 	cfg = cfg.withDefaults()
 	d := &Dispatcher[T]{
-		cfg: cfg, h: h, log: cfg.Log, base: time.Now().Add(-1), seed: maphash.MakeSeed(),
+		cfg: cfg, h: h, log: cfg.Log, base: cfg.Epoch, seed: maphash.MakeSeed(),
 		shards: make([]*shard[T], cfg.Shards),
 		rep:    newReporter(),
 	}
@@ -146,6 +148,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Watchdog.RestartMin, 2*time.Millisecond)
 	setDefault(&c.Watchdog.RestartMax, 50*time.Millisecond)
 	setDefault(&c.Watchdog.StopGrace, time.Second)
+	if c.Epoch.IsZero() {
+		c.Epoch = time.Now().Add(-1)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -161,7 +166,7 @@ func setDefault[N int | time.Duration](v *N, def N) {
 	}
 }
 
-// now is monotonic nanoseconds since New.
+// now is monotonic nanoseconds since the epoch.
 func (d *Dispatcher[T]) now() int64 { return int64(time.Since(d.base)) }
 
 // Run starts the loops and supervises them until ctx ends; it owns every
@@ -193,11 +198,14 @@ func (d *Dispatcher[T]) Run(ctx context.Context) error {
 }
 
 // Submit offers a message of size bytes from src. It never waits and never
-// allocates once the queue has grown to its size. When it returns false the
-// message has been dropped and counted under the reason returned.
-func (d *Dispatcher[T]) Submit(src netip.Addr, lane Lane, size int, m T) (ledger.Reason, bool) {
+// allocates once the queue has grown to its size. now is the caller's reading
+// of the clock, in ns since Config.Epoch: whoever received the message has read
+// it already, and a reading costs more than all the rest of an admission. When
+// Submit returns false the message has been dropped and counted under the
+// reason returned.
+func (d *Dispatcher[T]) Submit(now int64, src netip.Addr, lane Lane, size int, m T) (ledger.Reason, bool) {
 	h := hashSource(d.seed, src)
-	return d.shards[shardIndex(h, len(d.shards))].admit(h, src, lane, size, &m, nil)
+	return d.shards[shardIndex(h, len(d.shards))].admit(now, h, src, lane, size, &m, nil)
 }
 
 // ShardOf is the index of the shard that src's messages go to.
@@ -213,7 +221,7 @@ func (d *Dispatcher[T]) Inject(shard int, f func()) error {
 		return err
 	}
 	var none T
-	if reason, ok := sh.admit(0, netip.Addr{}, Control, 0, &none, f); !ok {
+	if reason, ok := sh.admit(d.now(), 0, netip.Addr{}, Control, 0, &none, f); !ok {
 		return fmt.Errorf("%w: %s", ErrRefused, reason)
 	}
 	return nil

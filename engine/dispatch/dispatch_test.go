@@ -30,7 +30,7 @@ type recorder struct {
 	onFlush func()
 }
 
-func (r *recorder) Handle(shard int, m *msg) {
+func (r *recorder) Handle(shard int, m *msg, _ int64) {
 	if m.do != nil {
 		m.do()
 	}
@@ -175,7 +175,7 @@ func TestOrderPerSource(t *testing.T) {
 		const sources, each = 40, 100
 		for seq := range each {
 			for s := range sources {
-				if _, ok := d.Submit(source(s), Media, 10, msg{src: s, seq: seq}); !ok {
+				if _, ok := d.Submit(d.now(), source(s), Media, 10, msg{src: s, seq: seq}); !ok {
 					t.Fatal("dropped")
 				}
 			}
@@ -208,14 +208,14 @@ func TestControlBeforeMedia(t *testing.T) {
 		d := New(Config{Plane: "media", Shards: 1, Capacity: 64}, Handler[msg](rec))
 		defer background(t, d)()
 		hold := make(chan struct{})
-		d.Submit(source(0), Media, 1, msg{seq: -1, lane: Media, do: func() { <-hold }})
+		d.Submit(d.now(), source(0), Media, 1, msg{seq: -1, lane: Media, do: func() { <-hold }})
 		synctest.Wait()
 		for i := range 20 {
-			d.Submit(source(i), Media, 1, msg{seq: i, lane: Media})
+			d.Submit(d.now(), source(i), Media, 1, msg{seq: i, lane: Media})
 		}
 		synctest.Wait()
 		for i := range 20 {
-			d.Submit(source(i), Control, 1, msg{seq: i, lane: Control})
+			d.Submit(d.now(), source(i), Control, 1, msg{seq: i, lane: Control})
 		}
 		close(hold)
 		synctest.Wait()
@@ -236,10 +236,10 @@ func TestControlBeforeMedia(t *testing.T) {
 			if i == 3 {
 				m.do = func() { <-hold }
 			}
-			d.Submit(source(1), Media, 1, m)
+			d.Submit(d.now(), source(1), Media, 1, m)
 		}
 		synctest.Wait()
-		d.Submit(source(2), Control, 1, msg{src: 2, lane: Control})
+		d.Submit(d.now(), source(2), Control, 1, msg{src: 2, lane: Control})
 		close(hold)
 		synctest.Wait()
 		if m := rec.all()[41+4]; m.lane != Control {
@@ -258,13 +258,13 @@ func TestControlDoesNotStarveMedia(t *testing.T) {
 		left := 2000
 		again = func() {
 			if left--; left > 0 {
-				d.Submit(source(left%8), Control, 1, msg{lane: Control, do: again})
+				d.Submit(d.now(), source(left%8), Control, 1, msg{lane: Control, do: again})
 			}
 		}
 		d.Pause(0)
 		d.Resume(0)
-		d.Submit(source(0), Control, 1, msg{lane: Control, do: again})
-		d.Submit(source(9), Media, 1, msg{lane: Media})
+		d.Submit(d.now(), source(0), Control, 1, msg{lane: Control, do: again})
+		d.Submit(d.now(), source(9), Media, 1, msg{lane: Media})
 		synctest.Wait()
 		for i, m := range rec.all() {
 			if m.lane == Media {
@@ -282,17 +282,17 @@ func TestControlDoesNotStarveMedia(t *testing.T) {
 func TestControlIsNotDroppedForMedia(t *testing.T) {
 	d := New(Config{Plane: "media", Shards: 1, Capacity: 64, CapacityBytes: 64 * 100}, Handler[msg](&recorder{}))
 	for i := range 1000 {
-		d.Submit(source(i), Media, 100, msg{})
+		d.Submit(d.now(), source(i), Media, 100, msg{})
 	}
 	if a := checkAccount(t, d); a.Depth != 64 || a.Bytes != 6400 {
 		t.Fatalf("media fills %d messages, %d bytes", a.Depth, a.Bytes)
 	}
 	for i := range 48 {
-		if r, ok := d.Submit(source(i), Control, 100, msg{}); !ok {
+		if r, ok := d.Submit(d.now(), source(i), Control, 100, msg{}); !ok {
 			t.Fatalf("control message %d refused: %s", i, r)
 		}
 	}
-	if _, ok := d.Submit(source(99), Control, 100, msg{}); ok {
+	if _, ok := d.Submit(d.now(), source(99), Control, 100, msg{}); ok {
 		t.Fatal("control took more than three quarters")
 	}
 	a := checkAccount(t, d)
@@ -304,13 +304,13 @@ func TestControlIsNotDroppedForMedia(t *testing.T) {
 func TestBytesAreBounded(t *testing.T) {
 	d := New(Config{Plane: "dht", Shards: 1, Capacity: 1000, CapacityBytes: 10000}, Handler[msg](&recorder{}))
 	for i := range 100 {
-		d.Submit(source(i), Media, 999, msg{})
+		d.Submit(d.now(), source(i), Media, 999, msg{})
 	}
 	a := checkAccount(t, d)
 	if a.Bytes > 10000 || a.Depth < 8 {
 		t.Fatalf("%d messages, %d bytes", a.Depth, a.Bytes)
 	}
-	if _, ok := d.Submit(source(0), Control, 20000, msg{}); ok {
+	if _, ok := d.Submit(d.now(), source(0), Control, 20000, msg{}); ok {
 		t.Fatal("took a message larger than the shard")
 	}
 	checkAccount(t, d)
@@ -321,15 +321,15 @@ func TestFairShare(t *testing.T) {
 	for _, lane := range []Lane{Control, Media} {
 		d := New(Config{Plane: "dht", Shards: 1, Capacity: 256}, Handler[msg](&recorder{}))
 		for range 10000 {
-			d.Submit(source(0), lane, 10, msg{})
+			d.Submit(d.now(), source(0), lane, 10, msg{})
 		}
 		alone := checkAccount(t, d).Depth
 		lost := 0
 		for i := range 20 {
 			for range 10 {
-				d.Submit(source(0), lane, 10, msg{})
+				d.Submit(d.now(), source(0), lane, 10, msg{})
 			}
-			if _, ok := d.Submit(source(1+i), lane, 10, msg{}); !ok {
+			if _, ok := d.Submit(d.now(), source(1+i), lane, 10, msg{}); !ok {
 				lost++
 			}
 		}
@@ -343,16 +343,16 @@ func TestFairShare(t *testing.T) {
 // lose nothing.
 func TestFairShareWhileOthersWait(t *testing.T) {
 	d := New(Config{Plane: "dht", Shards: 1, Capacity: 256}, Handler[msg](&recorder{}))
-	d.Submit(source(1), Media, 10, msg{})
+	d.Submit(d.now(), source(1), Media, 10, msg{})
 	for i := range 3000 {
-		d.Submit(source(0), Media, 10, msg{src: i})
+		d.Submit(d.now(), source(0), Media, 10, msg{src: i})
 	}
 	sh := d.shards[0]
 	if n := sh.lanes[Media].n - 1; n > 128 {
 		t.Fatalf("the flood holds %d of 256", n)
 	}
 	for i := range 30 {
-		if _, ok := d.Submit(source(2+i), Media, 10, msg{}); !ok {
+		if _, ok := d.Submit(d.now(), source(2+i), Media, 10, msg{}); !ok {
 			t.Fatalf("source %d lost its message", i)
 		}
 	}
@@ -367,7 +367,7 @@ func TestSubmitDoesNotAllocate(t *testing.T) {
 	i := 0
 	submit := func() {
 		i++
-		d.Submit(source(i%100), Lane(i&1), 100, msg{seq: i}) // taken, refused and pushing out
+		d.Submit(d.now(), source(i%100), Lane(i&1), 100, msg{seq: i}) // taken, refused and pushing out
 		if i%300 == 0 {
 			for s := range 8 {
 				d.shards[s].flush(ledger.ShardFlushed)
@@ -414,9 +414,9 @@ func TestTopSources(t *testing.T) {
 	d := New(Config{Plane: "dht", Shards: 1, Capacity: 64}, Handler[msg](&recorder{}))
 	heavy := netip.MustParseAddr("2001:db8::1")
 	for i := range 20000 {
-		d.Submit(source(i), Media, 1, msg{})
+		d.Submit(d.now(), source(i), Media, 1, msg{})
 		if i%5 == 0 {
-			d.Submit(heavy, Media, 1, msg{})
+			d.Submit(d.now(), heavy, Media, 1, msg{})
 		}
 	}
 	hot := d.Views(time.Now())[0].HotSources

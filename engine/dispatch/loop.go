@@ -36,6 +36,7 @@ type run[T any] struct {
 	n       int
 	cursor  int             // messages of the batch done
 	handled int             // since the last flush
+	idle    int             // times in a row it found nothing
 	now     int64           // the clock when the last message or flush was done, ns
 	wait    int64           // how long to back off, ns
 	waits   [batchMax]uint8 // wait buckets of the batch's messages
@@ -57,8 +58,17 @@ const (
 	opExit op = iota
 	opWork
 	opFlush
+	opYield
 	opPark
 	opBackoff
+)
+
+// Where the loop saves: how often it looks again before it sleeps, and how many
+// messages share a clock read, unless they took this long together.
+const (
+	idleYields = 3
+	clockEvery = 8
+	slowAfter  = int64(20 * time.Microsecond)
 )
 
 // loop empties the shard until it is closed or another run is in charge.
@@ -73,6 +83,9 @@ func (sh *shard[T]) loop(r *run[T]) {
 	}()
 	now := sh.d.now()
 	for {
+		if r.idle > 0 && r.idle <= idleYields {
+			runtime.Gosched() // more may be on its way: cheaper than to sleep and be woken
+		}
 		switch sh.next(r, now) {
 		case opExit:
 			over = true
@@ -87,6 +100,7 @@ func (sh *shard[T]) loop(r *run[T]) {
 				runtime.Gosched()
 			}
 			now = r.now
+		case opYield:
 		case opPark:
 			<-sh.wake
 			now = sh.d.now()
@@ -131,11 +145,16 @@ func (sh *shard[T]) next(r *run[T], now int64) op {
 		sh.restarts++
 		sh.handOver()
 		return opExit
+	case waiting == 0 && !sh.paused && r.idle < idleYields:
+		r.idle++
+		return opYield
 	case stop:
+		r.idle = 0
 		sh.rest(r, now)
 		sh.parked = true
 		return opPark
 	}
+	r.idle = 0
 	sh.openBatch(r, now)
 	return opWork
 }
@@ -190,7 +209,7 @@ func (sh *shard[T]) work(r *run[T]) {
 	r.clean = false
 	defer sh.guard(r)
 	h, d := sh.d.h, sh.d
-	now := r.since.Load()
+	now, slow := r.since.Load(), false
 	for i := 0; ; {
 		pos := r.head + i
 		if pos >= len(r.buf) {
@@ -200,14 +219,21 @@ func (sh *shard[T]) work(r *run[T]) {
 		r.hand = e.m
 		r.waits[i] = waitBucket(now - e.at)
 		if e.fault == 0 {
-			h.Handle(sh.index, &r.hand)
+			h.Handle(sh.index, &r.hand, now)
 		} else {
 			sh.fault(e.fault)()
 		}
-		now = d.now()
 		i++
 		r.cursor = i
-		r.since.Store(now)
+		if i == 1 || i%clockEvery == 0 || i == r.n || slow {
+			// A clock read costs as much as all the rest here. While messages
+			// take microseconds one read serves several; as soon as they take
+			// longer each gets its own, so that the watchdog sees which it is.
+			last := now
+			now = d.now()
+			slow = now-last > slowAfter
+			r.since.Store(now)
+		}
 		if !r.word.CompareAndSwap(uint32(i-1), uint32(i)) || i == r.n {
 			break
 		}

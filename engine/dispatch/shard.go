@@ -97,8 +97,7 @@ func (sh *shard[T]) depth() int {
 }
 
 // admit is Submit's part under the shard's lock.
-func (sh *shard[T]) admit(h uint64, src netip.Addr, l Lane, size int, m *T, fn func()) (ledger.Reason, bool) {
-	now := sh.d.now()
+func (sh *shard[T]) admit(now int64, h uint64, src netip.Addr, l Lane, size int, m *T, fn func()) (ledger.Reason, bool) {
 	bytes := int32(max(0, min(size, math.MaxInt32)))
 	sh.mu.Lock()
 	sh.received++

@@ -88,7 +88,7 @@ func (o *oldDesign) stop() {
 // nothing while it does.
 type stormHandler struct{ handled [stormKinds]atomic.Int64 }
 
-func (h *stormHandler) Handle(_ int, k *stormKind) {
+func (h *stormHandler) Handle(_ int, k *stormKind, _ int64) {
 	time.Sleep(stormRegister)
 	h.handled[*k].Add(1)
 }
@@ -124,7 +124,7 @@ func TestStorm(t *testing.T) {
 				if k == request {
 					lane = Media
 				}
-				if _, ok := d.Submit(src, lane, 200, k); !ok {
+				if _, ok := d.Submit(d.now(), src, lane, 200, k); !ok {
 					lost[k]++
 				}
 			})

@@ -18,7 +18,7 @@ import (
 func load(d *Dispatcher[msg], span time.Duration) (refused [8]int) {
 	for i := range int(span.Seconds() * 2000) {
 		src := source(i % 64)
-		if _, ok := d.Submit(src, Media, 120, msg{src: i % 64, seq: i}); !ok {
+		if _, ok := d.Submit(d.now(), src, Media, 120, msg{src: i % 64, seq: i}); !ok {
 			refused[d.ShardOf(src)]++
 		}
 		time.Sleep(500 * time.Microsecond)
@@ -85,13 +85,13 @@ func TestWedge(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Resume(shard)
-		d.Submit(src, Media, 1, msg{seq: 0, do: func() {
+		d.Submit(d.now(), src, Media, 1, msg{seq: 0, do: func() {
 			for i := 1; i < 10; i++ {
 				m := msg{seq: i}
 				if i == 3 {
 					m.do = func() { <-release }
 				}
-				d.Submit(src, Media, 1, m)
+				d.Submit(d.now(), src, Media, 1, m)
 			}
 		}})
 		synctest.Wait()
@@ -126,7 +126,7 @@ func TestWedge(t *testing.T) {
 		if n := d.shards[shard].left; n != 0 {
 			t.Fatalf("%d loops still counted as stuck", n)
 		}
-		d.Submit(src, Media, 1, msg{})
+		d.Submit(d.now(), src, Media, 1, msg{})
 		synctest.Wait()
 		if a := checkAccount(t, d); a.Processed != 10 {
 			t.Fatalf("%+v", a)
@@ -142,7 +142,7 @@ func TestWedgedFlush(t *testing.T) {
 		evs := &eventLog{}
 		d := New(Config{Plane: "media", Shards: 1, Event: evs.add}, Handler[msg](rec))
 		defer background(t, d)()
-		d.Submit(source(0), Media, 1, msg{})
+		d.Submit(d.now(), source(0), Media, 1, msg{})
 		synctest.Wait()
 		if v := d.Views(time.Now())[0]; v.Current != "flush" {
 			t.Fatalf("current is %q", v.Current)
@@ -165,8 +165,8 @@ func TestPanics(t *testing.T) {
 		defer background(t, d)()
 		const panics = 1000
 		for i := range panics {
-			d.Submit(source(i), Media, 1, msg{seq: i, do: func() { explode(i) }})
-			d.Submit(source(i), Media, 1, msg{seq: i})
+			d.Submit(d.now(), source(i), Media, 1, msg{seq: i, do: func() { explode(i) }})
+			d.Submit(d.now(), source(i), Media, 1, msg{seq: i})
 			synctest.Wait()
 			if i == 0 {
 				if v := d.Views(time.Now())[0]; v.State != "restarting" {
@@ -212,10 +212,10 @@ func TestPanicsElsewhere(t *testing.T) {
 		d := New(Config{Plane: "dht", Shards: 1}, Handler[msg](rec))
 		defer background(t, d)()
 		for i := range 20 {
-			d.Submit(source(i), Media, 1, msg{seq: i, do: func() { panic(errors.New("poison")) }})
+			d.Submit(d.now(), source(i), Media, 1, msg{seq: i, do: func() { panic(errors.New("poison")) }})
 		}
-		d.Submit(source(0), Control, 1, msg{do: runtime.Goexit})
-		d.Submit(source(0), Media, 1, msg{seq: 100})
+		d.Submit(d.now(), source(0), Control, 1, msg{do: runtime.Goexit})
+		d.Submit(d.now(), source(0), Media, 1, msg{seq: 100})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if a := checkAccount(t, d); a.Processed != 1 || a.Dropped[ledger.ShardPanic] != 21 {
@@ -224,7 +224,7 @@ func TestPanicsElsewhere(t *testing.T) {
 		rec.mu.Lock()
 		rec.onFlush = func() { panic("flush") }
 		rec.mu.Unlock()
-		d.Submit(source(0), Media, 1, msg{})
+		d.Submit(d.now(), source(0), Media, 1, msg{})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		v := d.Views(time.Now())[0]
@@ -240,9 +240,9 @@ func TestPauseFlushRestart(t *testing.T) {
 		d := New(Config{Plane: "media", Shards: 1, Event: evs.add}, Handler[msg](rec))
 		stop := background(t, d)
 		hold := make(chan struct{})
-		d.Submit(source(0), Media, 1, msg{do: func() { <-hold }})
+		d.Submit(d.now(), source(0), Media, 1, msg{do: func() { <-hold }})
 		for i := range 10 {
-			d.Submit(source(i), Media, 1, msg{seq: i})
+			d.Submit(d.now(), source(i), Media, 1, msg{seq: i})
 		}
 		synctest.Wait()
 		must(t, d.Pause(0))
@@ -252,7 +252,7 @@ func TestPauseFlushRestart(t *testing.T) {
 		if a := checkAccount(t, d); a.Processed != 1 || a.Depth != 10 || a.InHand != 0 {
 			t.Fatalf("paused: %+v", a)
 		}
-		if r, ok := d.Submit(source(0), Control, 1, msg{}); ok || r != ledger.ShardPaused {
+		if r, ok := d.Submit(d.now(), source(0), Control, 1, msg{}); ok || r != ledger.ShardPaused {
 			t.Fatalf("paused shard: %v %v", r, ok)
 		}
 		must(t, d.Restart(0))
@@ -267,10 +267,10 @@ func TestPauseFlushRestart(t *testing.T) {
 			t.Fatalf("resumed: %+v", a)
 		}
 		hold = make(chan struct{})
-		d.Submit(source(0), Media, 1, msg{do: func() { <-hold }})
+		d.Submit(d.now(), source(0), Media, 1, msg{do: func() { <-hold }})
 		synctest.Wait()
 		for i := range 10 {
-			d.Submit(source(i), Lane(i&1), 1, msg{seq: i})
+			d.Submit(d.now(), source(i), Lane(i&1), 1, msg{seq: i})
 		}
 		must(t, d.Flush(0))
 		if a := checkAccount(t, d); a.Dropped[ledger.ShardFlushed] != 10 || a.InHand != 1 || a.Depth != 0 {
@@ -287,7 +287,7 @@ func TestPauseFlushRestart(t *testing.T) {
 			t.Errorf("pausing shard 8: %v", err)
 		}
 		stop()
-		if r, ok := d.Submit(source(0), Media, 1, msg{}); ok || r != ledger.Draining {
+		if r, ok := d.Submit(d.now(), source(0), Media, 1, msg{}); ok || r != ledger.Draining {
 			t.Errorf("after the end: %v %v", r, ok)
 		}
 		if err := d.Restart(0); !errors.Is(err, ErrStopped) {
@@ -319,7 +319,7 @@ func TestRestartWedged(t *testing.T) {
 			t.Fatalf("%+v", v)
 		}
 		must(t, d.Restart(0))
-		d.Submit(source(0), Media, 1, msg{})
+		d.Submit(d.now(), source(0), Media, 1, msg{})
 		synctest.Wait()
 		if a := checkAccount(t, d); a.Processed != 1 || a.Dropped[ledger.ShardReplaced] != 1 {
 			t.Fatalf("%+v", a)
@@ -337,7 +337,7 @@ func TestStopWithStuckLoop(t *testing.T) {
 		must(t, d.Inject(1, func() { <-release }))
 		synctest.Wait()
 		for i := range 20 {
-			d.Submit(source(i), Media, 1, msg{})
+			d.Submit(d.now(), source(i), Media, 1, msg{})
 		}
 		start := time.Now()
 		stop()
@@ -364,7 +364,7 @@ func TestDropsAreToldInMeasure(t *testing.T) {
 		defer background(t, d)()
 		must(t, d.Pause(0))
 		for range 12 * 100 { // 12 s at 100/s
-			d.Submit(source(0), Media, 1, msg{})
+			d.Submit(d.now(), source(0), Media, 1, msg{})
 			synctest.Wait()
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -381,7 +381,7 @@ func TestDropsAreToldInMeasure(t *testing.T) {
 		if total != 1200 || news[1].Fields["source"] != source(0).String() {
 			t.Fatalf("the lines tell of %d drops: %+v", total, news[1])
 		}
-		d.Submit(source(0), Media, 1, msg{})
+		d.Submit(d.now(), source(0), Media, 1, msg{})
 		synctest.Wait()
 		if n := len(evs.of("shard_drops")); n != 5 {
 			t.Fatalf("a new burst is not told: %d lines", n)
@@ -396,8 +396,8 @@ func TestViewFigures(t *testing.T) {
 		defer background(t, d)()
 		work := func() { time.Sleep(5 * time.Millisecond) }
 		for range 1000 { // two at once every 20 ms: busy half the time, one of two waits 5 ms
-			d.Submit(source(0), Media, 1, msg{do: work})
-			d.Submit(source(0), Media, 1, msg{do: work})
+			d.Submit(d.now(), source(0), Media, 1, msg{do: work})
+			d.Submit(d.now(), source(0), Media, 1, msg{do: work})
 			time.Sleep(20 * time.Millisecond)
 		}
 		v := d.Views(time.Now())[0]
@@ -411,7 +411,7 @@ func TestViewFigures(t *testing.T) {
 			t.Errorf("high water %d", v.HighWater)
 		}
 		for range 4 {
-			d.Submit(source(0), Media, 10, msg{do: work})
+			d.Submit(d.now(), source(0), Media, 10, msg{do: work})
 		}
 		time.Sleep(7 * time.Millisecond)
 		v = d.Views(time.Now())[0]
