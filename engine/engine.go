@@ -14,6 +14,7 @@ import (
 	"signalbox/dht"
 	"signalbox/engine/config"
 	"signalbox/engine/dispatch"
+	"signalbox/engine/flight"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
 	"signalbox/engine/view"
@@ -77,11 +78,13 @@ type Engine struct {
 	signalsLost atomic.Uint64
 	handshakes  handshakeTimes
 	endings     endingLog
+	flight      *flight.Recorder // constant after New
 
 	// Owned by the publisher.
 	judge *judge
 	usage usage
 	seq   uint64
+	taken uint64 // sequence number of the newest event the flight recorder has
 
 	// cmdMu guards undos. Nothing waits under it.
 	cmdMu sync.Mutex
@@ -131,6 +134,9 @@ func (e *Engine) open() error {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
 	e.keys = keys
+	if err := e.openFlight(); err != nil {
+		return err
+	}
 	e.audit = &auditLog{path: filepath.Join(e.cfg.StateDir, "audit.log")}
 	if e.edge, err = e.listenQUIC(); err != nil {
 		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}

@@ -46,6 +46,7 @@ func (e *Engine) publishLoop(ctx context.Context) {
 			now := time.Now()
 			e.expire(now)
 			e.publish(now)
+			e.record(now)
 		})
 	}
 }
@@ -71,6 +72,7 @@ func (e *Engine) publish(now time.Time) {
 	e.dht.Fill(&s.DHT, e.mono())
 	s.Undo = e.undosInForce()
 	s.Endings = e.endings.newest()
+	s.Flight = e.flight.Stats()
 	e.node(s, now)
 	e.judge.verdict(s)
 	s.Node.SampleUS = float64(time.Since(start).Nanoseconds()) / 1e3

@@ -36,6 +36,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.serveAdmin(gctx) })
 	g.Go(func() error { return e.serveMetrics(gctx) })
 	g.Go(func() error { e.publishLoop(gctx); return nil })
+	g.Go(func() error { return e.flight.Run(gctx) })
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():
@@ -51,6 +52,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	cancel()
 	e.wg.Wait()
 	e.publish(time.Now())
+	e.closeFlight()
 	if cerr := e.closeAll(); err == nil {
 		err = cerr
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"signalbox/engine/control"
 	"signalbox/engine/view"
@@ -25,6 +26,11 @@ func (s *Seat) Snapshot() *view.Snapshot { return s.e.Snapshot() }
 
 // Events returns what has happened since.
 func (s *Seat) Events(after uint64) ([]view.Event, uint64) { return s.e.Events(after) }
+
+// History returns the snapshots between two times; see Engine.Past.
+func (s *Seat) History(ctx context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error) {
+	return s.e.Past(ctx, from, to, step)
+}
 
 // Do carries out a command in the seat's name.
 func (s *Seat) Do(ctx context.Context, c control.Command) (control.Result, error) {

@@ -39,6 +39,9 @@ func (m *Model) body(h int, st *style.Set) []string {
 	case m.mode == helping:
 		w := min(m.w-4, 92)
 		return over(rows, frameAround("keys that work here", m.helpBox(w-4, h-4, st), w, st), m.w, h)
+	case m.mode == comparing:
+		w := min(m.w-4, 110)
+		return over(rows, frameAround("what has changed", m.compareBox(w-4, h-4, st), w, st), m.w, h)
 	}
 	return rows
 }
@@ -134,6 +137,8 @@ func (m *Model) sign(ln *cell.Line, now time.Time, st *style.Set) {
 		ln.Add(style.Warn, fmt.Sprintf("link slow, %d skipped", n)).Space(2)
 	}
 	switch age := m.stale(); {
+	case m.frozen != nil && m.past != nil:
+		ln.Add(style.WarnBadge, m.pastSign(g))
 	case m.frozen != nil:
 		ln.Add(style.WarnBadge, " "+g.Pause+" FROZEN "+frozenFor(now.Sub(m.frozenAt))+" ")
 		live := m.feed.Data().Snap.Node.Health
@@ -205,7 +210,7 @@ func (m *Model) footer(st *style.Set) string {
 		ln.Add(style.Key, "/").Add(style.Text, m.filter).Add(style.Focus, "_")
 		return ln.Space(3).Add(style.Dim, "enter keeps it, esc clears it, !text shows the others").String()
 	}
-	if m.prompt != nil || m.mode == helping {
+	if m.prompt != nil || m.mode == helping || m.mode == comparing {
 		if m.notice != "" {
 			return ln.Add(m.noticeStyle, m.notice).String()
 		}

@@ -32,6 +32,8 @@ func TestFrames(t *testing.T) {
 		{"log", sample.HotShard, []string{"2", "R", "y", "6"}},
 		{"plan", sample.HotShard, []string{"2", "p"}},
 		{"help", sample.BadRoom, []string{"3", "?"}},
+		{"past", sample.HotShard, []string{"{", "}", "["}},
+		{"changes", sample.HotShard, []string{"D"}},
 		{"empty", sample.Empty, nil},
 	}
 	for _, p := range panes {

@@ -46,8 +46,12 @@ func (b *bench) run(cmd tea.Cmd) {
 		return
 	}
 	switch msg := cmd().(type) {
-	case planMsg, doneMsg:
+	case planMsg, doneMsg, pastMsg:
 		b.msg(msg)
+	case tea.BatchMsg:
+		for _, c := range msg {
+			b.run(c)
+		}
 	}
 }
 

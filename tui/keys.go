@@ -22,7 +22,7 @@ var moves = map[string]pane.Action{
 
 // globals are the keys that work in every pane.
 func (m *Model) globals() []key.Row {
-	return []key.Row{
+	rows := []key.Row{
 		{Keys: []string{"/"}, Short: "filter", Help: "show only rows with a text in them; !text the others", Run: m.startFilter, Disabled: func() string {
 			if m.cur == 0 {
 				return "the overview has nothing to filter"
@@ -30,6 +30,8 @@ func (m *Model) globals() []key.Row {
 			return ""
 		}},
 		{Keys: []string{"space"}, Short: m.freezeWord(), Help: "freeze the picture, or go live; the node goes on", Run: m.freeze},
+		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},
+		{Keys: []string{"D"}, Help: "what has changed since the mark, or over the last minute", Run: m.compare},
 		{Keys: []string{"u"}, Help: "take back the latest change that is in force", Act: true, Disabled: m.noUndo, Plan: m.undoLatest},
 		{Keys: []string{"1", "2", "3", "4", "5", "6"}, Show: "1 to 6", Help: "open a pane", Run: func() {}},
 		{Keys: []string{"tab", "l", "right"}, Show: "tab l", Help: "next pane", Run: func() { m.open(m.cur + 1) }},
@@ -39,19 +41,28 @@ func (m *Model) globals() []key.Row {
 		{Keys: []string{"?"}, Short: "help", Help: "this help", Run: func() { m.mode, m.help = helping, 0 }},
 		{Keys: []string{"q", "ctrl+c"}, Show: "q", Short: "quit", Help: "close the console", Run: func() {}},
 	}
+	return append(m.pastKeys(), rows...)
 }
 
 func (m *Model) freezeWord() string {
-	if m.frozen != nil {
+	switch {
+	case m.opt.Recorded && m.past != nil && m.past.playing:
+		return "pause"
+	case m.opt.Recorded:
+		return "play"
+	case m.frozen != nil:
 		return "go live"
 	}
 	return "freeze"
 }
 
 func (m *Model) freeze() {
+	if m.past != nil && m.opt.Recorded {
+		m.past.playing = !m.past.playing
+		return
+	}
 	if m.frozen != nil {
-		m.frozen = nil
-		m.say(style.Text, "live again")
+		m.live()
 		return
 	}
 	m.frozen, m.frozenAt = m.feed.Data().Frozen(), m.opt.Now()

@@ -44,6 +44,9 @@ type Options struct {
 	Now     func() time.Time // nil means time.Now
 	Stale   time.Duration    // no new snapshot for so long is said; 0 means 2 s
 	Timeout time.Duration    // of one command; 0 means 10 s
+	// Recorded says that the source is a recording: it never goes on, so it is
+	// not stale, and the console begins in the past, at its end.
+	Recorded bool
 }
 
 // screen is what the model needs of a pane.
@@ -75,6 +78,7 @@ const (
 	normal mode = iota
 	filtering
 	helping
+	comparing
 )
 
 // Model is the root model. Only the Bubble Tea loop touches it.
@@ -91,7 +95,9 @@ type Model struct {
 	feed     *pane.Feed
 	frozen   *pane.Data // nil: live
 	frozenAt time.Time
-	fresh    time.Time // when a new snapshot last came
+	past     *past          // nil: not looking back
+	mark     *view.Snapshot // nil: none was set
+	fresh    time.Time      // when a new snapshot last came
 	light    bool
 	sets     map[style.Config]*style.Set
 
@@ -150,10 +156,11 @@ func tick() tea.Cmd { return tea.Tick(tickEvery, func(time.Time) tea.Msg { retur
 
 // Init starts the clock and asks whether the terminal's ground is light.
 func (m *Model) Init() tea.Cmd {
-	if m.opt.NoColor {
-		return tick()
+	cmds := []tea.Cmd{tick()}
+	if !m.opt.NoColor {
+		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
-	return tea.Batch(tick(), tea.RequestBackgroundColor)
+	return tea.Batch(cmds...)
 }
 
 // View returns the frame made by the last Update that was allowed to make one.
@@ -181,7 +188,7 @@ func (m *Model) apply() { m.tabs[m.cur].Apply(m.data()) }
 
 // stale tells how old the numbers are when they are too old; 0 otherwise.
 func (m *Model) stale() time.Duration {
-	if age := m.opt.Now().Sub(m.fresh); age > m.opt.Stale {
+	if age := m.opt.Now().Sub(m.fresh); age > m.opt.Stale && !m.opt.Recorded {
 		return age
 	}
 	return 0

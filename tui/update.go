@@ -39,7 +39,8 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 	now := m.opt.Now()
 	switch msg := msg.(type) {
 	case tickMsg:
-		return tea.Batch(tick(), m.onTick(now))
+		cmd := m.onTick(now)
+		return tea.Batch(tick(), cmd, m.fetch())
 	case tea.WindowSizeMsg:
 		m.w, m.h = msg.Width, msg.Height
 		m.poll(now)
@@ -55,6 +56,11 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 	case tea.PasteMsg:
 		m.onPaste(msg.Content)
 		m.paint(now)
+	case pastMsg:
+		m.onPast(msg)
+		m.apply()
+		m.paint(now)
+		return m.fetch()
 	case planMsg:
 		m.onPlan(msg)
 		m.apply()
@@ -70,6 +76,7 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 // onTick polls the source and, when something changed and the terminal keeps
 // up, makes a frame.
 func (m *Model) onTick(now time.Time) tea.Cmd {
+	m.play(now)
 	if m.poll(now) || m.frozen != nil || m.stale() > 0 || m.notice != "" && now.After(m.noticeUntil) || m.pace.skipped > 0 {
 		m.dirty = true
 	}
@@ -137,14 +144,14 @@ func (m *Model) onKey(k tea.KeyPressMsg, now time.Time) tea.Cmd {
 		cmd = m.promptKey(name, k.Text)
 	case m.mode == filtering:
 		m.filterKey(name, k.Text)
-	case m.mode == helping:
+	case m.mode == helping, m.mode == comparing:
 		m.helpKey(name)
 	default:
 		cmd = m.paneKey(name)
 	}
 	m.apply()
 	m.paint(now)
-	return cmd
+	return tea.Batch(cmd, m.fetch())
 }
 
 func (m *Model) onPaste(text string) {
@@ -196,9 +203,11 @@ func (m *Model) helpKey(name string) {
 	case "g", "home":
 		m.help = 0
 	case "G", "end":
-		m.help = len(m.helpRows())
+		m.help = 1 << 16
 	}
-	m.help = min(m.help, len(m.helpRows()))
+	if m.mode == helping {
+		m.help = min(m.help, len(m.helpRows()))
+	}
 }
 
 // act tells the open pane to do something and follows where it points.

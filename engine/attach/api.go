@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -117,6 +118,40 @@ func (a *API) Snapshot(ctx context.Context) (*view.Snapshot, error) {
 func (a *API) Explain(ctx context.Context, from, to string) (view.Explanation, error) {
 	var x view.Explanation
 	return x, a.decode(ctx, "/v1/explain?"+url.Values{"from": {from}, "to": {to}}.Encode(), &x)
+}
+
+// historyMost bounds what one question about the past brings here.
+const historyMost = 600
+
+// History asks for the recorded snapshots between two times (zero: open), at
+// least step apart, oldest first, at most 600.
+func (a *API) History(ctx context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error) {
+	q := url.Values{"step_ms": {strconv.FormatInt(step.Milliseconds(), 10)}}
+	if !from.IsZero() {
+		q.Set("from", from.UTC().Format(time.RFC3339Nano))
+	}
+	if !to.IsZero() {
+		q.Set("to", to.UTC().Format(time.RFC3339Nano))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var out []*view.Snapshot
+	err := a.Lines(ctx, "/v1/history?"+q.Encode(), func(line []byte) error {
+		if len(out) == historyMost {
+			cancel()
+			return nil
+		}
+		s := &view.Snapshot{}
+		if err := json.Unmarshal(line, s); err != nil {
+			return fmt.Errorf("attach: the history: %w", err)
+		}
+		out = append(out, s)
+		return nil
+	})
+	if len(out) == historyMost {
+		err = nil // the rest was not wanted
+	}
+	return out, err
 }
 
 // Audit asks for the audit records, newest first.

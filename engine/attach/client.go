@@ -112,6 +112,12 @@ func (c *Client) Do(ctx context.Context, cmd control.Command) (control.Result, e
 	return res, err
 }
 
+// History asks the node for the recorded snapshots between two times (zero:
+// open), at least step apart, oldest first.
+func (c *Client) History(ctx context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error) {
+	return c.api.History(ctx, from, to, step)
+}
+
 // Explain asks the node why to does not hear from.
 func (c *Client) Explain(from, to string) view.Explanation {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)

@@ -209,15 +209,31 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", ndjson)
-	for _, snap := range h.History(from, to, step) {
-		b, err := json.Marshal(snap)
-		if err != nil {
-			s.log.Error("admin socket: encode the history", "err", err)
-			return
-		}
-		if !s.push(w, append(b, '\n')) {
-			return
-		}
+	err := h.History(from, to, step, func(js []byte) bool {
+		return r.Context().Err() == nil && s.push(w, append(js, '\n'))
+	})
+	if err != nil {
+		s.log.Error("admin socket: read the history", "err", err)
+	}
+}
+
+// recording is the same as a file for signalbox replay.
+func (s *Server) recording(w http.ResponseWriter, r *http.Request) {
+	h, ok := s.node.(Historian)
+	if !ok {
+		s.fail(w, control.NotFound, "this node keeps no history")
+		return
+	}
+	from, err1 := moment(r.URL.Query(), "from")
+	to, err2 := moment(r.URL.Query(), "to")
+	if err := errors.Join(err1, err2); err != nil {
+		s.fail(w, control.Invalid, "%v", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	s.deadline(w, profileTimeout)
+	if err := h.Recording(w, from, to); err != nil {
+		s.log.Debug("admin socket: a reader of a recording is gone", "err", err)
 	}
 }
 

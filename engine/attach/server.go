@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,10 +30,13 @@ type Node interface {
 	Audit() []view.Audit
 }
 
-// Historian is a Node that remembers its snapshots. Steps below what was kept
-// return what was kept; zero times leave that end open.
+// Historian is a Node that remembers its snapshots. Zero times leave that end
+// open; steps below what was kept give what was kept.
 type Historian interface {
-	History(from, to time.Time, step time.Duration) []*view.Snapshot
+	// History yields the JSON of each, oldest first, until yield is false.
+	History(from, to time.Time, step time.Duration, yield func(js []byte) bool) error
+	// Recording writes them as a file of the flight recorder.
+	Recording(w io.Writer, from, to time.Time) error
 }
 
 // The server's limits.
@@ -82,6 +86,7 @@ func NewServer(n Node, log *slog.Logger) *Server {
 	s.mux.HandleFunc("POST /v1/commands", s.command)
 	s.mux.HandleFunc("GET /v1/explain", s.explain)
 	s.mux.HandleFunc("GET /v1/audit", s.audit)
+	s.mux.HandleFunc("GET /v1/recording", s.recording)
 	s.mux.HandleFunc("GET /v1/history", s.history)
 	s.mux.HandleFunc("GET /debug/pprof/", s.profile(pprof.Index))
 	s.mux.HandleFunc("GET /debug/pprof/cmdline", s.profile(pprof.Cmdline))

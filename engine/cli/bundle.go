@@ -22,6 +22,7 @@ var bundleParts = []struct{ name, target string }{
 	{"audit.json", "/v1/audit"},
 	{"goroutines.txt", "/debug/pprof/goroutine?debug=2"},
 	{"heap.pprof", "/debug/pprof/heap"},
+	{"flight.sbr", "/v1/recording"}, // for signalbox replay
 }
 
 func bundleName(now time.Time) string {

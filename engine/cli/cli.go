@@ -119,7 +119,7 @@ to configure. Where standard output is no terminal it is serve.`,
 	root.Flags().BoolP("version", "V", false, "print the build's commit")
 	addNodeFlags(root)
 	root.AddCommand(run, a.serveCommand(), a.attachCommand(), a.ctlCommand(), a.doctorCommand(),
-		a.configCommand(), a.versionCommand(), a.manCommand())
+		a.configCommand(), a.replayCommand(), a.versionCommand(), a.manCommand())
 	root.AddCommand(a.Extra...)
 	return root
 }

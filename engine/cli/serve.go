@@ -17,6 +17,7 @@ import (
 	"signalbox/engine"
 	"signalbox/engine/attach"
 	"signalbox/engine/config"
+	"signalbox/engine/flight"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -91,6 +92,9 @@ func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, lev
 	eng, err := engine.New(cfg, engine.Options{Log: log, LogLevel: level})
 	if err != nil {
 		return nil, err
+	}
+	if err := flight.CatchCrash(engine.FlightDir(cfg.StateDir)); err != nil {
+		log.Warn("a crash will leave its words on standard error only", "err", err)
 	}
 	return &node{
 		a: a, cfg: cfg, log: log, eng: eng, notify: notifier{log},

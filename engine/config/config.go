@@ -35,6 +35,7 @@ type Config struct {
 	Dispatch Dispatch `koanf:"dispatch"`
 	QUIC     QUIC     `koanf:"quic"`
 	Relay    Relay    `koanf:"relay"`
+	Flight   Flight   `koanf:"flight"`
 
 	Peers       []Peer       `koanf:"peers"`
 	Trusted     []Trusted    `koanf:"trusted"`
@@ -93,6 +94,22 @@ type Relay struct {
 	QueueMaxAge   time.Duration `koanf:"queue_max_age"`  // older ones are worthless and dropped
 }
 
+// Flight is the flight recorder.
+type Flight struct {
+	Keep      time.Duration `koanf:"keep"`       // how far back it reaches
+	MemBytes  int           `koanf:"mem_bytes"`  // of memory
+	FileBytes int           `koanf:"file_bytes"` // of disk, below the state directory
+	Trace     string        `koanf:"trace"`      // execution trace of an anomaly: after, always, off
+}
+
+// Execution traces of the flight recorder: of the seconds after an anomaly, at
+// no cost before it; or of those around it, for 6 % of the relay's CPU always.
+const (
+	TraceAfter  = "after"
+	TraceAlways = "always"
+	TraceOff    = "off"
+)
+
 // Peer is a relay we keep a federation link to (spec wzp 6.2).
 type Peer struct {
 	URL         string `koanf:"url"` // host:port
@@ -149,6 +166,7 @@ func Default() Config {
 			MaxRooms: 10_000, MaxRoomSize: 1000, ClientPPS: 400, ClientBPS: 512_000,
 			QueueCapacity: 256, QueueMaxAge: 500 * time.Millisecond,
 		},
+		Flight: Flight{Keep: 30 * time.Minute, MemBytes: 64 << 20, FileBytes: 256 << 20, Trace: TraceAfter},
 	}
 }
 

@@ -94,6 +94,10 @@ func (c *Config) validateLimits(k *checker) {
 	between(k, "relay.client_bps", c.Relay.ClientBPS, 1000, 1_000_000_000)
 	between(k, "relay.queue_capacity", c.Relay.QueueCapacity, 8, 1<<16)
 	between(k, "relay.queue_max_age", c.Relay.QueueMaxAge, time.Millisecond, time.Minute)
+	k.oneOf("flight.trace", c.Flight.Trace, TraceAfter, TraceAlways, TraceOff)
+	between(k, "flight.keep", c.Flight.Keep, time.Minute, 24*time.Hour)
+	between(k, "flight.mem_bytes", c.Flight.MemBytes, 1<<20, 4<<30)
+	between(k, "flight.file_bytes", c.Flight.FileBytes, 1<<20, 1<<40)
 }
 
 func (c *Config) validateNames(k *checker) {

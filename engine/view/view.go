@@ -24,6 +24,7 @@ type Snapshot struct {
 	DHT     DHT       `json:"dht"`
 	Sources []Source  `json:"sources"` // restrictions an operator has put on addresses
 	Edge    Edge      `json:"edge"`
+	Flight  Flight    `json:"flight"`
 	Undo    []Undo    `json:"undo"` // what is in force and can be taken back, newest first
 	Endings []Ending  `json:"endings"`
 }
@@ -305,6 +306,17 @@ type Edge struct {
 	RetriesSent  uint64            `json:"retries_sent"`
 	RetryActive  bool              `json:"retry_active"`
 	RxQueueDrops uint64            `json:"rx_queue_drops"`
+}
+
+// Flight is the flight recorder: how far back one can look.
+type Flight struct {
+	Snapshots int     `json:"snapshots"` // in memory, one a second
+	OldestS   float64 `json:"oldest_s"`  // age of the oldest, s
+	MemBytes  uint64  `json:"mem_bytes"`
+	FileBytes uint64  `json:"file_bytes"`
+	Kept      int     `json:"kept"`    // recordings kept because of an anomaly
+	Skipped   uint64  `json:"skipped"` // seconds that were not recorded, the recorder being busy
+	Error     string  `json:"error"`   // why nothing is written to disk; empty when it is
 }
 
 // Undo is one reversible change that is in force.

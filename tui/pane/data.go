@@ -48,11 +48,14 @@ const (
 	samplesKept = 24   // about 6 s at 4 Hz
 	rateWindow  = 2.0  // seconds a rate is taken over
 	eventsKept  = 2000 // newest events kept by a console
+	pastEvery   = 10 * time.Second
+	pastKept    = 8
 )
 
 // Feed turns consecutive snapshots into Data. It has one owner.
 type Feed struct {
 	samples []*view.Snapshot // oldest first
+	past    []*view.Snapshot // one every ten seconds, oldest first
 	hist    *History
 	events  []view.Event
 	missed  uint64
@@ -86,15 +89,38 @@ func (f *Feed) Push(s *view.Snapshot) bool {
 		}
 		if !last.Node.StartedAt.Equal(s.Node.StartedAt) || s.At.Before(last.At) {
 			// Another life of the node: its counters began anew.
-			f.samples, f.hist, f.events, f.lastSeq = nil, newHistory(), nil, 0
+			f.samples, f.past, f.hist, f.events, f.lastSeq = nil, nil, newHistory(), nil, 0
 		}
 	}
 	if len(f.samples) >= samplesKept {
 		f.samples = append(f.samples[:0:0], f.samples[1:]...)
 	}
 	f.samples = append(f.samples, s)
+	f.remember(s)
 	f.hist.push(f.data())
 	return true
+}
+
+// remember keeps a snapshot every ten seconds for a minute and a bit.
+func (f *Feed) remember(s *view.Snapshot) {
+	if n := len(f.past); n > 0 && s.At.Sub(f.past[n-1].At) < pastEvery {
+		return
+	}
+	f.past = append(f.past, s)
+	if len(f.past) > pastKept {
+		f.past = append(f.past[:0:0], f.past[1:]...)
+	}
+}
+
+// Oldest returns the oldest sample at or after a time that the charts' clock
+// still knows whole, the first there is otherwise.
+func (f *Feed) Oldest(after time.Time) *view.Snapshot {
+	for _, s := range f.past {
+		if !s.At.Before(after) {
+			return s
+		}
+	}
+	return f.Data().Snap
 }
 
 // Data returns the present state, sharing nothing that will change later but

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"signalbox/engine/control"
 	"signalbox/engine/view"
@@ -82,4 +83,17 @@ func (s *Source) Do(_ context.Context, c control.Command) (control.Result, error
 		res.Message, res.Undo = res.Plan[0], "u-18"
 	}
 	return res, nil
+}
+
+// History returns what the scene looked like.
+func (s *Source) History(_ context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*view.Snapshot
+	for i := 0; i <= s.step; i += max(1, int(step/(250*time.Millisecond))) {
+		if snap := At(s.scene, i); !snap.At.Before(from) && !snap.At.After(to) {
+			out = append(out, snap)
+		}
+	}
+	return out, nil
 }
