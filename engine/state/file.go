@@ -15,8 +15,9 @@ import (
 
 // FileError says that what is at a path is not a file we read.
 type FileError struct {
-	Path    string
-	Problem string
+	Path     string
+	Problem  string
+	TooLarge bool // the only problem is its size
 }
 
 func (e *FileError) Error() string { return e.Path + ": " + e.Problem }
@@ -32,10 +33,10 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 func readFile(path string, limit int64) (b []byte, mode fs.FileMode, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if errors.Is(err, syscall.ELOOP) {
-		return nil, 0, &FileError{path, "is a symbolic link"}
+		return nil, 0, &FileError{Path: path, Problem: "is a symbolic link"}
 	}
 	if errors.Is(err, syscall.ENXIO) {
-		return nil, 0, &FileError{path, "is a socket or device"}
+		return nil, 0, &FileError{Path: path, Problem: "is a socket or device"}
 	}
 	if err != nil {
 		return nil, 0, err
@@ -46,7 +47,7 @@ func readFile(path string, limit int64) (b []byte, mode fs.FileMode, err error) 
 		return nil, 0, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, 0, &FileError{path, "is not a regular file but " + kindOf(st.Mode())}
+		return nil, 0, &FileError{Path: path, Problem: "is not a regular file but " + kindOf(st.Mode())}
 	}
 	// The size is checked on what was read: a file may grow after Stat.
 	b, err = io.ReadAll(io.LimitReader(f, limit+1))
@@ -54,7 +55,7 @@ func readFile(path string, limit int64) (b []byte, mode fs.FileMode, err error) 
 		return nil, 0, err
 	}
 	if int64(len(b)) > limit {
-		return nil, 0, &FileError{path, fmt.Sprintf("is larger than %d bytes", limit)}
+		return nil, 0, &FileError{Path: path, Problem: fmt.Sprintf("is larger than %d bytes", limit), TooLarge: true}
 	}
 	return b, st.Mode(), nil
 }
@@ -86,10 +87,10 @@ func EnsureDir(path string) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	if !st.IsDir() {
-		return &FileError{path, "is not a directory"}
+		return &FileError{Path: path, Problem: "is not a directory"}
 	}
 	if st.Mode().Perm()&0o022 != 0 {
-		return &FileError{path, fmt.Sprintf("mode %04o lets others write to the state directory; run: chmod 700 %s", st.Mode().Perm(), path)}
+		return &FileError{Path: path, Problem: fmt.Sprintf("mode %04o lets others write to the state directory; run: chmod 700 %s", st.Mode().Perm(), path)}
 	}
 	return nil
 }
@@ -134,7 +135,7 @@ func AppendJSONLine(path string, v any) (err error) {
 		return fmt.Errorf("append: %w", err)
 	}
 	if !st.Mode().IsRegular() {
-		return &FileError{path, "is not a regular file"}
+		return &FileError{Path: path, Problem: "is not a regular file"}
 	}
 	out := make([]byte, 0, len(line)+2)
 	if size := st.Size(); size > 0 {

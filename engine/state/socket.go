@@ -25,7 +25,7 @@ var ErrSocketInUse = errors.New("another process is listening on it; is a node a
 // a socket in use (ErrSocketInUse), a file that is no socket (*FileError).
 func ClearStaleSocket(path string) error {
 	if len(path) > maxSocketPath {
-		return &FileError{path, fmt.Sprintf("is %d bytes long, a unix socket's path may have %d; choose a shorter one with --admin", len(path), maxSocketPath)}
+		return &FileError{Path: path, Problem: fmt.Sprintf("is %d bytes long, a unix socket's path may have %d; choose a shorter one with --admin", len(path), maxSocketPath)}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return fmt.Errorf("socket directory: %w", err)
@@ -38,7 +38,7 @@ func ClearStaleSocket(path string) error {
 		return err
 	}
 	if st.Mode()&fs.ModeSocket == 0 {
-		return &FileError{path, "exists and is not a socket; it was left alone"}
+		return &FileError{Path: path, Problem: "exists and is not a socket; it was left alone"}
 	}
 	c, err := net.DialTimeout("unix", path, socketProbe)
 	switch {
