@@ -53,18 +53,20 @@ func TestDialBudgets(t *testing.T) {
 	}
 }
 
+func nobody(table.ID) bool { return false }
+
 func TestTrustBookIsBounded(t *testing.T) {
 	var b trustBook
 	b.init()
 	for i := range maxTrustKept + 100 {
-		b.observe(testID(i), false, 0)
+		b.observe(testID(i), false, 0, nobody)
 	}
 	if len(b.m) > maxTrustKept {
 		t.Error(len(b.m))
 	}
 	id := testID(1 << 20)
 	for range 10 {
-		b.observe(id, true, 0)
+		b.observe(id, true, 0, nobody)
 	}
 	if s := b.get(id).Score(0); s > 0.57 {
 		t.Error("trust was earned in no time:", s)

@@ -55,8 +55,8 @@ func (n *Node) adopt(l Link, dialed bool) *session {
 		kept.dialed.Store(true)
 	}
 	n.admit(kept)
-	if n.reg.peers.Load() == 1 {
-		n.wake() // perhaps the end of an isolation
+	if kept.ends {
+		n.wake()
 	}
 	if n.table.Blocked(peer) { // blocked while we registered it
 		kept.link.Close("blocked")
@@ -68,7 +68,7 @@ func (n *Node) adopt(l Link, dialed bool) *session {
 func (n *Node) admit(s *session) {
 	now := n.now()
 	addr := table.Addr{AddrPort: s.link.RemoteAddr(), Type: s.addrType()}
-	adm := n.table.Add(now, s.peer, []table.Addr{addr}, n.trust.get(s.peer))
+	adm := n.table.Add(now, s.peer, []table.Addr{addr}, n.trust.meet(s.peer, now, n.inTable))
 	n.admitted(s.peer, addr, adm)
 }
 

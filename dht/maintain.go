@@ -39,9 +39,9 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 	backoff, isolated, connected := bootBackoff, false, false
 	for {
 		wait := bootEvery
-		if n.reg.peers.Load() == 0 && (len(n.cfg.Seeds) > 0 || n.table.Len() > 0) && !n.bootstrap(ctx) {
+		if n.reg.peers.Load() == 0 && n.hasTargets() && !n.bootstrap(ctx) {
 			connected = false
-			if !isolated && ctx.Err() == nil {
+			if !isolated && ctx.Err() == nil && !n.restored.pending() {
 				isolated = true
 				n.event(view.Warn, "dht.isolated", "dht", "no DHT peer can be reached; trying on", map[string]any{"seeds": len(n.cfg.Seeds)})
 			}
@@ -68,8 +68,14 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 	}
 }
 
-// bootstrap dials the seeds and the contacts heard last, all at once, and is
-// content with the first that connects; the others go on.
+// hasTargets reports whether there is anybody to dial for an isolated node.
+func (n *Node) hasTargets() bool {
+	return len(n.cfg.Seeds) > 0 || n.table.Len() > 0 || n.restored.len() > 0
+}
+
+// bootstrap dials the seeds, the contacts heard last and some of the restored
+// candidates, all at once, and is content with the first that connects,
+// whoever dialled; the others go on.
 func (n *Node) bootstrap(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
@@ -86,6 +92,9 @@ func (n *Node) bootstrap(ctx context.Context) bool {
 	for _, c := range known[:min(len(known), bootContacts)] {
 		targets = append(targets, target{c.ID(), c.Addrs()})
 	}
+	for _, p := range n.restored.batch(redialIsolated) {
+		targets = append(targets, target{p.ID, p.Addrs})
+	}
 	results := make(chan error, len(targets))
 	var wg sync.WaitGroup
 	for _, t := range targets {
@@ -96,9 +105,17 @@ func (n *Node) bootstrap(ctx context.Context) bool {
 	}
 	defer wg.Wait()
 	defer cancel() // before Wait: only the waiting ends, the dials go on
-	for range targets {
-		if <-results == nil {
-			return true
+	for left := len(targets); left > 0; {
+		select {
+		case err := <-results:
+			if err == nil {
+				return true
+			}
+			left--
+		case <-n.wakeBoot:
+			if n.reg.peers.Load() > 0 {
+				return true
+			}
 		}
 	}
 	return false

@@ -90,7 +90,7 @@ const (
 	maxCandidates = 128
 	maxPending    = 256
 	maxTasks      = 64
-	maxDials      = 16
+	maxDials      = 24 // redialsAtOnce, and some for the seeds and lookups beside them
 )
 
 // defaults fills in what may be left out.
@@ -122,12 +122,13 @@ type Node struct {
 	self  map[netip.AddrPort]bool // ListenAddrs
 
 	// Each with its own leaf lock.
-	reg     registry
-	pending pending
-	dials   dials
-	trust   trustBook
-	stats   lookupStats
-	tasks   tasks
+	reg      registry
+	pending  pending
+	dials    dials
+	trust    trustBook
+	stats    lookupStats
+	tasks    tasks
+	restored restored
 
 	// Mailboxes of the loops; a full one is reported to the sender.
 	revalidate chan revalidation
@@ -182,6 +183,7 @@ func New(cfg Config) (*Node, error) {
 	n.pending.init()
 	n.dials.init(cfg.AllowLoopback)
 	n.trust.init()
+	n.restored.init()
 	n.strangers.init(cfg.RequestRate, cfg.RequestBurst)
 	n.lastHeard.Store(math.MinInt64)
 	n.lastDrop.Store(math.MinInt64)
@@ -206,6 +208,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for name, loop := range map[string]func(context.Context){
 		"bootstrap":   n.bootstrapLoop,
+		"restore":     n.redialLoop,
 		"self-lookup": n.selfLookupLoop,
 		"refresh":     n.refreshLoop,
 		"check":       n.checkLoop,

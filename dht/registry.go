@@ -22,6 +22,7 @@ type session struct {
 	link Link
 	peer table.ID
 	gen  uint64
+	ends bool // it ended an isolation: there was no other link at all
 
 	// Any goroutine (atomic).
 	dialed  atomic.Bool // we have reached the peer at its address
@@ -111,7 +112,7 @@ func (r *registry) add(s *session) (kept, surplus *session) {
 		}
 	}
 	if len(list) == 0 {
-		r.peers.Add(1)
+		s.ends = r.peers.Add(1) == 1
 	}
 	next := slices.Insert(slices.Clone(list), at, s)
 	r.links.Add(1)

@@ -46,8 +46,7 @@ func routing(t testing.TB, n int) []byte {
 }
 
 func reason(err error) Reason {
-	var d *Discard
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[*Discard](err); ok {
 		return d.Reason
 	}
 	return ""

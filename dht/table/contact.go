@@ -14,7 +14,7 @@ const (
 	trustWeight         = 0.124             // weight of one unit observation
 	trustDecayPerS      = 1.394e-5          // drift back to neutral
 	trustNeutral        = 0.5
-	maxTrustWeight      = 5.0
+	maxTrustWeight      = 2.5 // from neutral, one observation reaches neither threshold: 0.359, 0.641
 )
 
 // Trust is one local moving average of how a peer has behaved towards us
@@ -44,7 +44,7 @@ func (t Trust) Score(now int64) float64 {
 }
 
 // Observe records a success or a failure of the given weight (1 = one
-// exchange, at most 5; zero, negative and NaN are ignored).
+// exchange, at most 2.5; zero, negative and NaN are ignored).
 func (t Trust) Observe(ok bool, weight float64, now int64) Trust {
 	if !(weight > 0) {
 		return t
