@@ -185,12 +185,74 @@ type Link struct {
 
 // Signal is the signalling plane.
 type Signal struct {
-	Registered   int    `json:"registered"`
+	Registered   int    `json:"registered"` // identities
 	Calls        Calls  `json:"calls"`
 	Offers       uint64 `json:"offers"`
 	Answers      uint64 `json:"answers"`
 	Hangups      uint64 `json:"hangups"`
 	RingTimeouts uint64 `json:"ring_timeouts"`
+
+	Connections      int               `json:"connections"`       // signalling connections, all
+	Anonymous        int               `json:"anonymous"`         // those that only ask for their address
+	Stalls           uint64            `json:"stalls"`            // clients that did not take what they were told
+	Moves            uint64            `json:"moves"`             // identities registered from a second address
+	Refused          map[string]uint64 `json:"refused"`           // by cause
+	PresentHere      int               `json:"present_here"`      // identities in rooms or registered
+	PresentElsewhere int               `json:"present_elsewhere"` // identities other relays told of
+	Clients          []SignalClient    `json:"clients"`           // bounded: those in trouble, in calls, the newest
+	CallList         []Call            `json:"call_list"`         // bounded: the unanswered first, then the newest
+	Auth             Auth              `json:"auth"`
+}
+
+// SignalClient is one registered signalling connection.
+type SignalClient struct {
+	ID            uint64    `json:"id"`
+	Fingerprint   string    `json:"fingerprint"`
+	Alias         string    `json:"alias"`
+	Remote        string    `json:"remote"`
+	Since         time.Time `json:"since"`
+	Signed        bool      `json:"signed"`  // the registration was signed
+	Stalled       bool      `json:"stalled"` // does not read what it is sent
+	Current       bool      `json:"current"` // the connection of its identity that is rung
+	Calls         int       `json:"calls"`
+	QueueDepth    int       `json:"queue_depth"`
+	QueueCapacity int       `json:"queue_capacity"`
+	Received      uint64    `json:"received"`
+	Sent          uint64    `json:"sent"` // and read
+}
+
+// Call is one direct call.
+type Call struct {
+	ID        string  `json:"id"`
+	State     string  `json:"state"` // pending, ringing, active
+	Room      string  `json:"room"`
+	AgeS      float64 `json:"age_s"`
+	StateAgeS float64 `json:"state_age_s"`
+	Caller    Party   `json:"caller"`
+	Callee    Party   `json:"callee"`
+	Asked     int     `json:"asked"` // relays that have the offer, while none has answered
+}
+
+// Party is one side of a call.
+type Party struct {
+	Fingerprint string `json:"fingerprint"`
+	Alias       string `json:"alias"`
+	Relay       string `json:"relay"` // empty: on this node
+	Lost        bool   `json:"lost"`  // its connection is gone, and may come back
+}
+
+// Auth is the check of tokens at auth_url.
+type Auth struct {
+	Enabled    bool              `json:"enabled"`
+	Checks     map[string]uint64 `json:"checks"`  // by verdict: ok, denied, error, timeout, busy, open
+	Breaker    string            `json:"breaker"` // closed, open, half-open; empty: off
+	InFlight   int               `json:"in_flight"`
+	Waiting    int               `json:"waiting"`
+	CacheHits  uint64            `json:"cache_hits"`
+	LatencyP50 float64           `json:"latency_p50_ms"`
+	LatencyP99 float64           `json:"latency_p99_ms"`
+	Replays    uint64            `json:"replays"` // handshakes refused: their key had been used before
+	LastError  string            `json:"last_error"`
 }
 
 // Calls counts direct calls by state.

@@ -1,14 +1,19 @@
 package wire
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
-// object reads a JSON object into fs. Keys that fs does not have are skipped;
-// like in serde, only known ones are checked for coming twice.
+// object reads a JSON object into fs. Keys that fs does not have are skipped,
+// or kept as they are where there is a place for them; like in serde, only
+// known ones are checked for coming twice.
 func (d *decoder) object(fs []field, forwards int) error {
 	if err := d.open('{'); err != nil {
 		return err
 	}
-	var seen uint32 // a bit for each of fs
+	var seen uint32  // a bit for each of fs
+	var extra []byte // members nobody knows, a comma before each
 	for first := true; ; first = false {
 		more, err := d.more('}', first)
 		if err != nil {
@@ -17,6 +22,7 @@ func (d *decoder) object(fs []field, forwards int) error {
 		if !more {
 			break
 		}
+		start := d.pos
 		key, err := d.key()
 		if err != nil {
 			return err
@@ -26,6 +32,7 @@ func (d *decoder) object(fs []field, forwards int) error {
 			if err := d.skip(); err != nil {
 				return err
 			}
+			extra = append(append(extra, ','), bytes.Trim(d.buf[start:d.pos], " \t\r\n")...)
 			continue
 		}
 		if seen&(1<<i) != 0 {
@@ -35,6 +42,9 @@ func (d *decoder) object(fs []field, forwards int) error {
 		if err := d.field(fs[i], forwards); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+	}
+	if at, ok := fs[len(fs)-1].at.(*Extra); ok && len(extra) > 0 {
+		*at = Extra(extra[1:])
 	}
 	for i, f := range fs {
 		if f.when == required && seen&(1<<i) == 0 {
@@ -46,7 +56,7 @@ func (d *decoder) object(fs []field, forwards int) error {
 
 func indexField(fs []field, key string) int {
 	for i := range fs {
-		if fs[i].key == key {
+		if _, extra := fs[i].at.(*Extra); !extra && fs[i].key == key {
 			return i
 		}
 	}

@@ -20,6 +20,10 @@ func appendObject(dst []byte, fs []field, forwards int) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		first = false
+		if x, ok := f.at.(*Extra); ok {
+			dst = append(dst, *x...)
+			continue
+		}
 		dst = appendString(dst, f.key)
 		dst = append(dst, ':')
 		var err error
@@ -45,6 +49,9 @@ func (f field) skipped() bool {
 			return *at == nil
 		}
 	case skipEmpty:
+		if x, ok := f.at.(*Extra); ok {
+			return *x == ""
+		}
 		at, ok := f.at.(*[]string)
 		return ok && len(*at) == 0
 	}

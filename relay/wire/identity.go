@@ -22,6 +22,8 @@ const (
 
 	labelOffer  = "call-offer"
 	labelAnswer = "call-answer"
+
+	labelPresence = "register-presence"
 )
 
 // ErrSignature is returned for a signature that does not verify, one of the
@@ -81,6 +83,27 @@ func VerifyOffer(o *CallOffer) error {
 // VerifyAnswer is VerifyOffer for the relay's answer.
 func VerifyAnswer(a *CallAnswer) error {
 	return verify(a.IdentityPub, a.EphemeralPub, labelAnswer, a.Signature)
+}
+
+// SignPresence is a client's signature in RegisterPresence: over its public
+// key, the SHA-256 of the certificate the relay has shown on this connection,
+// and a label. The certificate in it keeps one relay from registering the
+// client at another. The original leaves the input undefined and the field
+// empty (4.4).
+func SignPresence(key ed25519.PrivateKey, relayCert [32]byte) []byte {
+	return ed25519.Sign(key, presenceInput([32]byte(key.Public().(ed25519.PublicKey)), relayCert))
+}
+
+// VerifyPresence returns nil or ErrSignature.
+func VerifyPresence(m *RegisterPresence, relayCert [32]byte) error {
+	if !ed25519.Verify(m.IdentityPub[:], presenceInput(m.IdentityPub, relayCert), m.Signature) {
+		return ErrSignature
+	}
+	return nil
+}
+
+func presenceInput(identity, relayCert [32]byte) []byte {
+	return append(append(identity[:], relayCert[:]...), labelPresence...)
 }
 
 func verify(identity, ephemeral [32]byte, label string, sig []byte) error {

@@ -75,6 +75,15 @@ type field struct {
 	when presence
 }
 
+// Extra are the members of a message that this version does not know, in the
+// order in which they came, as JSON without the braces around them. Messages a
+// relay passes on keep them, so that newer clients can talk through it.
+type Extra string
+
+// extraField is the place of what no other field takes. It is the last one and
+// has no key.
+func extraField(at *Extra) field { return field{at: at, when: skipEmpty} }
+
 // object is a struct that is a JSON object.
 type object interface{ fields() []field }
 

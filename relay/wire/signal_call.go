@@ -39,13 +39,14 @@ func (m AcceptMode) String() string { return enumName(acceptNames, uint8(m)) }
 type Hangup struct {
 	Reason HangupReason
 	CallID *string
+	Extra  Extra
 }
 
 // Variant implements Signal.
 func (*Hangup) Variant() string { return "Hangup" }
 
 func (m *Hangup) fields() []field {
-	return []field{{"reason", &m.Reason, required}, {"call_id", &m.CallID, optSkip}}
+	return []field{{"reason", &m.Reason, required}, {"call_id", &m.CallID, optSkip}, extraField(&m.Extra)}
 }
 
 // RegisterPresence opens a signalling connection (4.4).
@@ -90,6 +91,7 @@ type DirectCallOffer struct {
 	CallerReflexiveAddr *string  // address and port
 	CallerLocalAddrs    []string // addresses and ports
 	CallerBuildVersion  *string
+	Extra               Extra
 }
 
 // Variant implements Signal.
@@ -108,6 +110,7 @@ func (m *DirectCallOffer) fields() []field {
 		{"caller_reflexive_addr", &m.CallerReflexiveAddr, optSkip},
 		{"caller_local_addrs", &m.CallerLocalAddrs, skipEmpty},
 		{"caller_build_version", &m.CallerBuildVersion, optSkip},
+		extraField(&m.Extra),
 	}
 }
 
@@ -122,6 +125,7 @@ type DirectCallAnswer struct {
 	CalleeReflexiveAddr *string
 	CalleeLocalAddrs    []string
 	CalleeBuildVersion  *string
+	Extra               Extra
 }
 
 // Variant implements Signal.
@@ -138,6 +142,7 @@ func (m *DirectCallAnswer) fields() []field {
 		{"callee_reflexive_addr", &m.CalleeReflexiveAddr, optSkip},
 		{"callee_local_addrs", &m.CalleeLocalAddrs, skipEmpty},
 		{"callee_build_version", &m.CalleeBuildVersion, optSkip},
+		extraField(&m.Extra),
 	}
 }
 
@@ -197,13 +202,19 @@ type MediaPathReport struct {
 	CallID     string
 	DirectOK   bool
 	RaceWinner string // "Direct", "Relay" or empty
+	Extra      Extra
 }
 
 // Variant implements Signal.
 func (*MediaPathReport) Variant() string { return "MediaPathReport" }
 
 func (m *MediaPathReport) fields() []field {
-	return []field{{"call_id", &m.CallID, required}, {"direct_ok", &m.DirectOK, required}, {"race_winner", &m.RaceWinner, defaulted}}
+	return []field{
+		{"call_id", &m.CallID, required},
+		{"direct_ok", &m.DirectOK, required},
+		{"race_winner", &m.RaceWinner, defaulted},
+		extraField(&m.Extra),
+	}
 }
 
 // Transfer is defined and unused.

@@ -108,6 +108,9 @@ func TestEveryKeyOfEveryVariant(t *testing.T) {
 			t.Errorf("%s with unknown keys: %v", name, err)
 		}
 		for _, f := range fs {
+			if f.key == "" {
+				continue // the place for unknown members
+			}
 			if _, ok := obj[f.key]; ok {
 				if _, err := Unmarshal(build("", f.key)); !errors.Is(err, ErrField) {
 					t.Errorf("%s with %s twice: %v", name, f.key, err)
