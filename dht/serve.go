@@ -47,7 +47,7 @@ func (n *Node) Stats() Stats {
 }
 
 // replyBuf is scratch for one answer.
-type replyBuf [wire.MaxMessage]byte
+type replyBuf [wire.MaxNodesMessage]byte
 
 // contactBuf is scratch for the contacts of one answer: some more than fit,
 // since the requester and suspects are left out.
@@ -137,6 +137,8 @@ func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now 
 		n.send(l, wire.AppendError(buf[:0], req, wire.CodeUnsupported, "unknown request"))
 	case m.Type == wire.Ping:
 		n.send(l, wire.AppendPong(buf[:0], req))
+	case m.Type == wire.Store || m.Type == wire.Get:
+		n.send(l, wire.AppendError(buf[:0], req, wire.CodeNotKept, "no records are kept here"))
 	default:
 		n.serveFindNode(l, req, &m.Target, buf)
 	}

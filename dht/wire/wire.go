@@ -1,7 +1,7 @@
-// Package wire is the DHT's message format: five messages in a compact,
-// versioned binary form whose every length is bounded before anything is
-// allocated for it. Messages carry no sender and no signature: the connection
-// has authenticated the peer (design.md, Identity).
+// Package wire is the DHT's message format: messages in a compact, versioned
+// binary form whose every length is bounded before anything is allocated for
+// it. Messages carry no sender and no signature: the connection has
+// authenticated the peer (design.md, Identity).
 //
 //	header     version u8 | type u8 | request id u64
 //	PING       header
@@ -11,7 +11,8 @@
 //	ERROR      header | code u8 | length u8 | text
 //	address    type u8, 0x80 set for IPv6 | ip [4] or [16] | port u16
 //
-// All integers are big-endian. Nothing may follow the last field.
+// The messages of records are in records.go. All integers are big-endian.
+// Nothing may follow the last field.
 package wire
 
 import (
@@ -36,7 +37,9 @@ const (
 	MaxAddrs    = table.MaxAddrs // addresses of one contact
 	MaxText     = 128            // bytes of an ERROR's text
 	addrLen6    = 1 + 16 + 2
-	MaxMessage  = HeaderLen + 1 + MaxContacts*(table.IDLen+1+MaxAddrs*addrLen6)
+
+	// MaxNodesMessage bounds every message but VALUES; MaxMessage bounds that.
+	MaxNodesMessage = HeaderLen + 1 + MaxContacts*(table.IDLen+1+MaxAddrs*addrLen6)
 )
 
 const ipv6Flag = 0x80
@@ -67,12 +70,14 @@ func (t Type) String() string {
 	case Error:
 		return "ERROR"
 	default:
-		return "UNKNOWN"
+		return recordName(t)
 	}
 }
 
 // IsReply reports whether messages of type t answer a request.
-func (t Type) IsReply() bool { return t == Pong || t == Nodes || t == Error }
+func (t Type) IsReply() bool {
+	return t == Pong || t == Nodes || t == Error || t == Stored || t == Values
+}
 
 // Code says why a request was refused.
 type Code uint8
@@ -104,8 +109,10 @@ type Node struct {
 type Message struct {
 	Type    Type
 	Request uint64   // chosen by the requester, echoed by the reply
-	Target  table.ID // FIND_NODE
-	Nodes   []Node   // NODES
+	Target  table.ID // FIND_NODE, GET: the key
+	Nodes   []Node   // NODES, VALUES
+	Record  []byte   // STORE
+	Values  [][]byte // VALUES
 	Code    Code     // ERROR
 	Text    string   // ERROR, printable ASCII
 }
@@ -232,7 +239,9 @@ func Decode(b []byte, m *Message) error {
 		}
 		m.Text = printable(r.take(n))
 	default:
-		return ErrType
+		if !r.records(t, m) {
+			return ErrType
+		}
 	}
 	if r.err == nil && len(r.b) > 0 {
 		r.err = ErrTrailing

@@ -77,8 +77,8 @@ func TestRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	if n := len(tests[5].bytes); n != MaxMessage {
-		t.Errorf("the largest message has %d bytes, MaxMessage is %d", n, MaxMessage)
+	if n := len(tests[5].bytes); n != MaxNodesMessage {
+		t.Errorf("the largest message has %d bytes, MaxNodesMessage is %d", n, MaxNodesMessage)
 	}
 }
 
