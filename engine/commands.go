@@ -18,6 +18,7 @@ import (
 type change struct {
 	plan  []string
 	apply func(ctx context.Context) error
+	said  func() string // after apply: what was done; nil: the first line of the plan
 	undo  func() error  // nil: cannot be taken back, and the plan says so
 	ttl   time.Duration // default expiry of a restriction; 0: none
 }
@@ -48,6 +49,7 @@ var planners = map[control.Kind]planner{
 	control.NodeDrain:         planDrain,
 	control.NodeUndrain:       planUndrain,
 	control.NodeLogLevel:      planLogLevel,
+	control.NodeSave:          planSave,
 }
 
 // undoCap bounds what can be in force and taken back; the oldest permanent
@@ -94,8 +96,6 @@ func unplanned(c control.Command) control.Result {
 	switch c.Kind {
 	case control.LinkReconnect, control.LinkMute, control.LinkUnmute:
 		return control.Fail(control.NotFound, "there is no link %q: this version keeps no federation links", clean(c.Target))
-	case control.NodeSave:
-		return control.Fail(control.Invalid, "there is nothing to save: this version keeps no routing snapshot, and identity and audit log are on disk already")
 	}
 	names := make([]string, 0, len(planners))
 	for _, known := range control.Kinds() {
@@ -135,6 +135,9 @@ func (e *Engine) carryOut(ctx context.Context, c control.Command, ch change) con
 		res.Undo = e.remember(c, ch.undo, until)
 	}
 	res.Message = ch.plan[0]
+	if ch.said != nil {
+		res.Message = ch.said()
+	}
 	return e.finish(c, res, until)
 }
 

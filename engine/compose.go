@@ -66,7 +66,7 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 }
 
 // compose makes the parts that cannot fail and ties them together.
-func (e *Engine) compose() error {
+func (e *Engine) compose(disk state.Disk) error {
 	e.media = dispatch.New[mediaMsg](e.dispatchConfig(planeMedia), mediaHandler{e})
 	e.dhtq = dispatch.New[dhtMsg](e.dispatchConfig(planeDHT), dhtHandler{e})
 	seeds, err := e.seeds()
@@ -81,8 +81,13 @@ func (e *Engine) compose() error {
 		ID: id, ListenAddrs: []netip.AddrPort{e.edge.Addr()}, Seeds: seeds, AllowLoopback: e.cfg.DHT.AllowLoopback,
 		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e},
 	})
+	if err != nil {
+		return err
+	}
 	e.judge.seeds = len(seeds)
-	return err
+	e.saver = newSaver(e.cfg.StateDir, id, e.cfg.DHT.SaveInterval, disk)
+	e.saver.event, e.saver.mono, e.saver.remember = e.event, e.mono, e.dht.Remember
+	return e.saver.restore(e.dht)
 }
 
 func (e *Engine) dispatchConfig(plane string) dispatch.Config {

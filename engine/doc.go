@@ -16,6 +16,8 @@
 //	dht link writer         1 per link          its connection ends
 //	dht maintenance         a fixed few         dht.Node.Run returns
 //	publisher               1                   Run's context ends
+//	saver                   1                   Run's context ends; the last save is given 2 s
+//	one save                at most 1           the disk answers: Run does not wait for one that hangs
 //	admin and metrics HTTP  per connection      Run's context ends
 //
 // Run owns all of them and returns after the last has gone.
@@ -34,6 +36,7 @@
 //	table writer        leaf: the routing table's copy-on-write
 //	eventLog.mu         leaf
 //	auditLog.mu         leaf
+//	saver.mu            leaf
 //
 // The packet path (connection reader, shard loop, ring) takes the shard's
 // queue lock and the ring's lock only, each for a few dozen nanoseconds.

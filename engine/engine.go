@@ -31,6 +31,7 @@ const (
 type Options struct {
 	Log      *slog.Logger   // nil: discard
 	LogLevel *slog.LevelVar // nil: a fresh one; node.log_level sets it
+	Disk     state.Disk     // nil: the operating system's; where the DHT's memory is kept
 }
 
 // Info is what the ready line says (contract section 1).
@@ -61,6 +62,7 @@ type Engine struct {
 	dhtq    *dispatch.Dispatcher[dhtMsg]
 	events  *eventLog
 	audit   *auditLog
+	saver   *saver
 	started time.Time
 	info    Info
 	admin   net.Listener
@@ -115,7 +117,7 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 	e.openRooms()
 	err := e.open()
 	if err == nil {
-		err = e.compose()
+		err = e.compose(opts.Disk)
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.closeAll())

@@ -69,6 +69,7 @@ func (j *judge) verdict(s *view.Snapshot) {
 	}
 	cs = append(cs, j.nodeCauses(s)...)
 	cs = append(cs, j.dhtCauses(s)...)
+	cs = append(cs, savedCauses(&s.DHT.Saved, s.At)...)
 	for k, t := range j.trends {
 		if t.seen != j.round {
 			delete(j.trends, k)
@@ -247,12 +248,16 @@ func (j *judge) nodeCauses(s *view.Snapshot) []view.Cause {
 func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
 	d := &s.DHT
 	switch {
-	case d.Peers == 0 && j.seeds > 0 && s.Node.UptimeS > isolatedAfterS:
-		return []view.Cause{{
+	case d.Peers == 0 && j.seeds+d.Saved.Restored > 0 && s.Node.UptimeS > isolatedAfterS:
+		c := view.Cause{
 			Severity: view.Alarm, Pane: "routing", Subject: "routing table",
-			Message: fmt.Sprintf("empty: none of the %d bootstrap peers can be reached", j.seeds),
+			Message: fmt.Sprintf("empty: none of the %d bootstrap peers and %d remembered ones can be reached", j.seeds, d.Saved.Restored),
 			Remedy:  "it keeps dialling them; check --dht-join and the firewall",
-		}}
+		}
+		if why := d.Saved.Discarded; why != "" {
+			c.Message += "; routing.json was not used: " + why
+		}
+		return []view.Cause{c}
 	case d.Peers == 0:
 		return nil // no peers and no seeds is a relay on its own, which is fine
 	}

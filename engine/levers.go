@@ -26,7 +26,7 @@ const (
 // codeOf gives the code an error stands for.
 func codeOf(err error) control.Code {
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout), errors.Is(err, errNotSaved):
 		return control.Busy
 	case errors.Is(err, dht.ErrNotFound), errors.Is(err, relay.ErrNoRoom), errors.Is(err, relay.ErrNoParticipant), errors.Is(err, relay.ErrNoSource):
 		return control.NotFound

@@ -70,6 +70,8 @@ func (e *Engine) publish(now time.Time) {
 	s.Ledger = e.ledger()
 	s.Edge = e.edge.Stats()
 	e.dht.Fill(&s.DHT, e.mono())
+	e.saver.fill(&s.DHT.Saved)
+	_, s.DHT.Saved.Redialled = e.dht.Restored()
 	s.Undo = e.undosInForce()
 	s.Endings = e.endings.newest()
 	s.Flight = e.flight.Stats()

@@ -36,6 +36,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.serveAdmin(gctx) })
 	g.Go(func() error { return e.serveMetrics(gctx) })
 	g.Go(func() error { e.publishLoop(gctx); return nil })
+	g.Go(func() error { e.saver.loop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
 	g.Go(func() error {
 		select {
@@ -159,6 +160,7 @@ func (e *Engine) Drain(deadline time.Duration) {
 		return
 	}
 	e.setDraining(true)
+	e.saver.poke()
 	started := e.spawn(func(ctx context.Context) {
 		e.edge.CloseAll(ctx, deadline, closeReason)
 		e.quitOnce.Do(func() { close(e.quit) })

@@ -133,11 +133,32 @@ func printRouting(w io.Writer, s *view.Snapshot) error {
 		s.DHT.Fresh, s.DHT.Stale, s.DHT.Suspect, s.DHT.Diversity.DistinctIPs, s.DHT.Diversity.DistinctSubnets, s.DHT.Diversity.LargestSubnetPct); err != nil {
 		return err
 	}
+	if _, err := fmt.Fprintln(w, savedWords(&s.DHT.Saved, s.At)); err != nil {
+		return err
+	}
 	return table(w, "BUCKET SIZE CAPACITY FRESH STALE OLDEST_S PROVEN_S_AGO", func(row func(...any)) {
 		for _, b := range s.DHT.Buckets {
 			row(b.Index, b.Size, b.Capacity, b.Fresh, b.Stale, int(b.OldestS), int(b.LastRefreshS))
 		}
 	})
+}
+
+// savedWords say what is on disk for the next start and what the last left.
+func savedWords(v *view.Saved, now time.Time) string {
+	out := "not saved yet"
+	if !v.At.IsZero() {
+		out = fmt.Sprintf("saved %.0f s ago: %d peers, %d scores", now.Sub(v.At).Seconds(), v.Peers, v.Scores)
+	}
+	if v.Error != "" {
+		out += "; saving fails: " + safe(v.Error)
+	}
+	if v.RestoredFrom != "" {
+		out += fmt.Sprintf("; %d of %d peers of the last run are back", v.Redialled, v.Restored)
+	}
+	if v.Discarded != "" {
+		out += "; the last run's file was not used: " + safe(v.Discarded)
+	}
+	return out
 }
 
 func printLinks(w io.Writer, s *view.Snapshot) error {

@@ -56,8 +56,9 @@ type SSH struct {
 
 // DHT is the Kademlia node.
 type DHT struct {
-	Join          []string `koanf:"join"`           // ID@HOST:PORT, see ParseJoin
-	AllowLoopback bool     `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
+	Join          []string      `koanf:"join"`           // ID@HOST:PORT, see ParseJoin
+	AllowLoopback bool          `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
+	SaveInterval  time.Duration `koanf:"save_interval"`  // about how often routing.json and trust.json are written
 }
 
 // Dispatch is the sharded dispatcher; every plane gets one of this shape.
@@ -157,6 +158,7 @@ func Default() Config {
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,
+		DHT:          DHT{SaveInterval: 10 * time.Minute},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{
 			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,

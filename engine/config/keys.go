@@ -57,6 +57,7 @@ var keys = withKinds([]Key{
 	{Name: "ssh.authorized_keys", Flag: "ssh-authorized-keys", Arg: "FILE", Help: "file that says who may use the console over SSH"},
 	{Name: "dht.join", Flag: "dht-join", Arg: "ID@ADDR", Lists: true, Help: "bootstrap peer, ID@HOST:PORT (repeatable)"},
 	{Name: "dht.allow_loopback", Flag: "insecure-allow-loopback", Help: "lift the loopback and IP-diversity rules, for tests and demos"},
+	{Name: "dht.save_interval", Arg: "DURATION", Help: "about how often the DHT's peers and trust are written to the state directory"},
 	{Name: "dispatch.shards", Flag: "shards", Arg: "N", Help: "shards of each plane"},
 	{Name: "dispatch.capacity", Flag: "shard-capacity", Arg: "N", Help: "messages a shard may hold"},
 	{Name: "dispatch.bytes", Arg: "N", Help: "bytes a shard may hold; 0 is 4 KiB times the capacity"},

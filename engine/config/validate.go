@@ -67,6 +67,7 @@ func (c *Config) validate(o Origins) error {
 	between(k, "max_sessions", c.MaxSessions, 1, 10_000_000)
 	between(k, "metrics_port", c.Legacy.MetricsPort, 0, 65535)
 	between(k, "ws_port", c.Legacy.WSPort, 0, 65535)
+	between(k, "dht.save_interval", c.DHT.SaveInterval, 100*time.Millisecond, 24*time.Hour)
 	c.validateDispatch(k)
 	c.validateLimits(k)
 	c.validateNames(k)

@@ -190,6 +190,20 @@ func dhtFamilies() []family {
 			emit(float64(s.DHT.Cache.Misses), "miss")
 			emit(float64(s.DHT.Cache.Evicted), "evicted")
 		}},
+		{"signalbox_dht_saves_total", "Saves of what the DHT remembers, by what became of them; kept ones left routing.json as it was.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {
+			emit(float64(s.DHT.Saved.Saves-s.DHT.Saved.KeptTimes), "ok")
+			emit(float64(s.DHT.Saved.KeptTimes), "kept")
+			emit(float64(s.DHT.Saved.Failures), "failed")
+		}},
+		gaugeOf("signalbox_dht_saved_peers", "Peers in routing.json as last written.", func(s *view.Snapshot) float64 { return float64(s.DHT.Saved.Peers) }),
+		{"signalbox_dht_restored_peers", "Peers of the last run: those that were known, and those of them that have connected.", gauge, []string{"what"}, func(s *view.Snapshot, emit put) {
+			emit(float64(s.DHT.Saved.Restored), "known")
+			emit(float64(s.DHT.Saved.Redialled), "connected")
+		}},
+		{"signalbox_dht_snapshots_discarded", "1 for a file of the last run that was not used.", gauge, []string{"file"}, func(s *view.Snapshot, emit put) {
+			emit(truth(s.DHT.Saved.Discarded != ""), "routing")
+			emit(truth(s.DHT.Saved.TrustDiscarded != ""), "trust")
+		}},
 		gaugeOf("signalbox_dht_cache_bytes", "Size of what strangers make us remember.", func(s *view.Snapshot) float64 { return float64(s.DHT.Cache.Bytes) }),
 	}
 }

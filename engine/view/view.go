@@ -275,6 +275,7 @@ type DHT struct {
 	RPC        RPC               `json:"rpc"`
 	Diversity  Diversity         `json:"diversity"`
 	Cache      Cache             `json:"cache"`
+	Saved      Saved             `json:"saved"`
 	PeersTable []Peer            `json:"peers_table"`
 }
 
@@ -329,6 +330,28 @@ type Cache struct {
 	Misses  uint64 `json:"misses"`
 	Evicted uint64 `json:"evicted"`
 	Bytes   uint64 `json:"bytes"`
+}
+
+// Saved is what the node keeps on disk for its next start, and what it has
+// found from its last.
+type Saved struct {
+	OK             bool      `json:"ok"`          // the last save has not failed
+	At             time.Time `json:"at,omitzero"` // of the last save that did not
+	Error          string    `json:"error,omitempty"`
+	SavingS        float64   `json:"saving_s"`        // how long the save under way has taken; 0: none
+	Saves          uint64    `json:"saves"`           // that did not fail
+	Failures       uint64    `json:"failures"`        // that did
+	KeptTimes      uint64    `json:"kept_times"`      // saves that left routing.json as it was
+	Kept           string    `json:"kept,omitempty"`  // why the last did: empty, no_shrink
+	Peers          int       `json:"peers"`           // in routing.json, as last written
+	Scores         int       `json:"scores"`          // in trust.json, as last written
+	Restored       int       `json:"restored"`        // peers of the last run
+	Redialled      int       `json:"redialled"`       // of those, how many have connected
+	RestoredScores int       `json:"restored_scores"` // scores of the last run
+	RestoredFrom   string    `json:"restored_from"`   // the file; empty: there was none of use
+	RestoredAgeS   float64   `json:"restored_age_s"`  // its age at the start
+	Discarded      string    `json:"discarded"`       // why routing.json was not used; empty: it was, or there was none
+	TrustDiscarded string    `json:"trust_discarded"` // the same of trust.json
 }
 
 // Peer is one contact of the routing table.
