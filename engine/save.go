@@ -21,6 +21,7 @@ import (
 
 const (
 	noShrinkFor   = time.Hour        // after a restore, fewer peers than restored do not replace them
+	firstSave     = time.Minute      // after the start: a young node may be killed too
 	saveRetry     = 2 * time.Second  // after a failure, doubling up to the interval
 	saveAnswer    = 10 * time.Second // how long node.save waits for the disk
 	lastSave      = 2 * time.Second  // how long the end of Run waits for the disk
@@ -162,7 +163,7 @@ func reasonOf(err error) snapshot.Reason {
 
 // loop saves now and then, and once more when ctx ends.
 func (s *saver) loop(ctx context.Context) {
-	wait := s.every
+	wait, retry := min(firstSave, s.every), min(saveRetry, s.every)
 	for {
 		t := time.NewTimer(spread(wait))
 		select {
@@ -178,11 +179,9 @@ func (s *saver) loop(ctx context.Context) {
 		switch {
 		case err != nil: // ctx has ended
 		case out.err == nil:
-			wait = s.every
-		case wait == s.every:
-			wait = min(saveRetry, s.every)
+			wait, retry = s.every, min(saveRetry, s.every)
 		default:
-			wait = min(2*wait, s.every)
+			wait, retry = retry, min(2*retry, s.every)
 		}
 	}
 }

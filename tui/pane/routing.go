@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"signalbox/engine/control"
 	"signalbox/engine/view"
@@ -111,6 +112,9 @@ func (p *Routing) Keys() []key.Row {
 		{Keys: []string{"e"}, Short: "evict", Help: "take the contact out of the table; it may come back", Act: true, Disabled: none, Plan: cmd(control.PeerEvict, "evict peer", false)},
 		{Keys: []string{"B"}, Short: "block", Help: "take the contact out and keep it out for a time", Act: true, Disabled: none, Plan: cmd(control.PeerBlock, "block peer", true)},
 		{Keys: []string{"f"}, Short: "refresh", Help: "look up ids in one bucket, or in all, to freshen it", Act: true, Plan: p.refresh},
+		{Keys: []string{"S"}, Short: "save", Help: "write peers and trust to the state directory now", Act: true, Plan: func() key.Intent {
+			return key.Intent{Title: "save", On: "peers and trust", Cmds: []control.Command{{Kind: control.NodeSave}}}
+		}},
 	}
 }
 
@@ -132,13 +136,13 @@ func (p *Routing) Draw(w, h int, st *style.Set) []string {
 	var top []string
 	if w >= 150 {
 		lw := (w - 2) * 2 / 5
-		th := min(max(p.mapRows(lw-4)+3, 8), h/3)
+		th := min(max(p.mapRows(lw-4)+3, 9), h/3)
 		top = cell.Beside(p.mapBox(title, lw, th, frame, st), p.wordsBox(w-2-lw, th, frame, st), 2)
 	} else {
 		mh := min(p.mapRows(w)+2, max(4, h/3))
-		wh := 6
+		wh := 7
 		if frame {
-			mh, wh = min(p.mapRows(w-4)+3, h/3), 8
+			mh, wh = min(p.mapRows(w-4)+3, h/3), 9
 		}
 		if h < 18 {
 			mh, wh = min(4, h), min(3, max(0, h-4))
@@ -194,6 +198,7 @@ func (p *Routing) wordsBox(w, h int, frame bool, st *style.Set) []string {
 		label := func(name string) *cell.Line { return cell.NewLine(st, w).Cell(style.Dim, name, 11) }
 		lv, words := diversity(t)
 		refused := admissionWords(t.Admission)
+		sv, kept := savedWords(&t.Saved, p.d.Snap.At)
 		lk := over(failPct(t.Lookups.OK, t.Lookups.Failed), 10, 40)
 		rp := over(failPct(t.RPC.OK, t.RPC.Timeout), 10, 40)
 		return []string{
@@ -203,10 +208,33 @@ func (p *Routing) wordsBox(w, h int, frame bool, st *style.Set) []string {
 			label("requests").Add(rp.text(), fmt.Sprintf("%s ok, %s timed out", cell.Count(float64(t.RPC.OK)), cell.Count(float64(t.RPC.Timeout)))).
 				Add(style.Text, fmt.Sprintf(", %s refused, %d waiting", cell.Count(float64(t.RPC.Refused)), t.RPC.Pending)).String(),
 			label("admission").Add(style.Text, refused).String(),
+			label("saved").Add(sv.text(), kept).String(),
 			label("touches").Add(style.Text, fmt.Sprintf("%s fast (no lock), %s slow, %s of unknown peers", cell.Count(float64(t.Touch.Fast)), cell.Count(float64(t.Touch.Slow)), cell.Count(float64(t.Touch.Missing)))).String(),
 			label("cache").Add(style.Text, fmt.Sprintf("%s hits, %s misses, %s evicted, %s in use", cell.Count(float64(t.Cache.Hits)), cell.Count(float64(t.Cache.Misses)), cell.Count(float64(t.Cache.Evicted)), cell.Bytes(t.Cache.Bytes))).String(),
 		}
 	})
+}
+
+// savedWords say what is on disk for the next start, and what the last run
+// left for this one.
+func savedWords(v *view.Saved, now time.Time) (level, string) {
+	lv, out := fine, "not yet"
+	if !v.At.IsZero() {
+		out = fmt.Sprintf("%s ago, %d peers", cell.Seconds(max(0, now.Sub(v.At).Seconds())), v.Peers)
+	}
+	if v.Kept != "" {
+		out += " (kept: " + cell.Clean(v.Kept) + ")"
+	}
+	if v.Error != "" {
+		lv, out = broken, out+"; fails: "+cell.Clean(v.Error)
+	}
+	if v.RestoredFrom != "" {
+		out += fmt.Sprintf("; %d of %d of the last run are back", v.Redialled, v.Restored)
+	}
+	if v.Discarded != "" {
+		lv, out = max(lv, watch), out+"; the last run's was not used: "+cell.Clean(v.Discarded)
+	}
+	return lv, out
 }
 
 func failPct(ok, failed uint64) float64 {
