@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -120,7 +121,7 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 		err = e.compose(opts.Disk)
 	}
 	if err != nil {
-		return nil, errors.Join(err, e.closeAll())
+		return nil, errors.Join(err, e.Close())
 	}
 	e.publish(time.Now())
 	return e, nil
@@ -136,9 +137,6 @@ func (e *Engine) open() error {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
 	e.keys = keys
-	if err := e.openFlight(); err != nil {
-		return err
-	}
 	e.audit = &auditLog{path: filepath.Join(e.cfg.StateDir, "audit.log")}
 	if e.edge, err = e.listenQUIC(); err != nil {
 		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
@@ -146,7 +144,7 @@ func (e *Engine) open() error {
 	if err := e.listenAdmin(); err != nil {
 		return err
 	}
-	return nil
+	return e.openFlight() // last: what another node of this directory has left is not ours to judge
 }
 
 // mono is the node's monotonic clock: nanoseconds since it started.
@@ -164,6 +162,20 @@ func (e *Engine) Audit() []view.Audit { return e.audit.list() }
 
 // Info is what the ready line says.
 func (e *Engine) Info() Info { return e.info }
+
+// Close closes what New has opened, for a node that is not going to Run.
+func (e *Engine) Close() error {
+	if e.flight != nil {
+		e.closeFlight()
+	}
+	return e.closeAll()
+}
+
+// HostKey is the key by which the console over SSH proves whose it is.
+func (e *Engine) HostKey() ed25519.PrivateKey { return e.keys.SSH }
+
+// Event reports what a part outside the engine has to tell.
+func (e *Engine) Event(ev view.Event) { e.event(ev) }
 
 // Ready is closed once everything listens.
 func (e *Engine) Ready() <-chan struct{} { return e.ready }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"signalbox/engine"
 	"signalbox/engine/attach"
@@ -46,6 +47,7 @@ type node struct {
 	reload func() (config.Config, error)
 	log    *slog.Logger
 	eng    *engine.Engine
+	door   *sshDoor // nil: none
 	notify notifier
 
 	// Owned by watch.
@@ -96,8 +98,12 @@ func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, lev
 	if err := flight.CatchCrash(engine.FlightDir(cfg.StateDir)); err != nil {
 		log.Warn("a crash will leave its words on standard error only", "err", err)
 	}
+	door, err := a.openSSH(cfg, eng)
+	if err != nil {
+		return nil, errors.Join(err, eng.Close())
+	}
 	return &node{
-		a: a, cfg: cfg, log: log, eng: eng, notify: notifier{log},
+		a: a, cfg: cfg, log: log, eng: eng, door: door, notify: notifier{log},
 		reload: func() (config.Config, error) { cfg, _, err := a.load(c); return cfg, err },
 	}, nil
 }
@@ -110,18 +116,30 @@ func (n *node) run(ctx context.Context, ready func(engine.Info) error) error {
 	sigs, stop := n.a.signals()
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- n.eng.Run(ctx) }()
+	go func() { done <- n.both(ctx) }()
 	select {
 	case err := <-done:
 		return err
 	case <-n.eng.Ready():
 	}
-	if err := ready(n.eng.Info()); err != nil {
+	info := n.eng.Info()
+	info.SSH = n.door.addr()
+	if err := ready(info); err != nil {
 		cancel()
 		return errors.Join(err, <-done)
 	}
 	n.notify.ready()
 	return n.watch(ctx, cancel, sigs, done)
+}
+
+// both runs the engine and the door before it; what ends one ends the other.
+func (n *node) both(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g.Go(func() error { defer cancel(); return n.eng.Run(ctx) })
+	g.Go(func() error { return n.door.serve(ctx) })
+	return g.Wait()
 }
 
 // watch looks after signals and the watchdog until the engine has ended.

@@ -164,7 +164,6 @@ var unserved = []struct{ key, why string }{
 	{"trusted", "federation is not built, no link is admitted"},
 	{"global_rooms", "federation is not built, rooms stay on this node"},
 	{"ws_addr", "the WebSocket bridge is not built"},
-	{"ssh.listen", "the console over SSH is not built; use attach"},
 	{"probe_targets", "probing is not built"},
 	{"probe_mesh", "probing is not built"},
 	{"trunking_enabled", "packets travel one to a datagram"},

@@ -18,6 +18,7 @@ const (
 	infoReset    = "signalbox-reset"
 	infoToken    = "signalbox-token"
 	infoDHT      = "signalbox-dht-ed25519"
+	infoSSH      = "signalbox-ssh-ed25519"
 )
 
 // Keys is everything derived from one identity file. It prints as its public
@@ -27,6 +28,7 @@ type Keys struct {
 	TLS      ed25519.PrivateKey // the wzp certificate's key (spec wzp 1.2)
 	Identity ed25519.PrivateKey // the relay's identity in calls (spec wzp 4.2.1)
 	DHT      ed25519.PrivateKey // the DHT certificate's key
+	SSH      ed25519.PrivateKey // the SSH server's host key
 	Reset    [32]byte           // QUIC stateless reset key (RFC 9000 section 10.3)
 	Token    [32]byte           // QUIC token key (RFC 9000 section 8.1)
 }
@@ -51,6 +53,7 @@ func NewKeys(seed [SeedSize]byte) (*Keys, error) {
 		{infoTLS, func(b []byte) { k.TLS = ed25519.NewKeyFromSeed(b) }},
 		{infoIdentity, func(b []byte) { k.Identity = ed25519.NewKeyFromSeed(b) }},
 		{infoDHT, func(b []byte) { k.DHT = ed25519.NewKeyFromSeed(b) }},
+		{infoSSH, func(b []byte) { k.SSH = ed25519.NewKeyFromSeed(b) }},
 		{infoReset, func(b []byte) { copy(k.Reset[:], b) }},
 		{infoToken, func(b []byte) { copy(k.Token[:], b) }},
 	} {
