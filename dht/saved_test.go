@@ -7,12 +7,15 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"signalbox/dht/snapshot"
 	"signalbox/dht/table"
+	"signalbox/dht/wire"
+	"signalbox/engine/view"
 )
 
 // life is one life of node i of the network: what add makes, with what an
@@ -359,3 +362,130 @@ func TestShutdownUnderTraffic(t *testing.T) {
 		}
 	})
 }
+
+// reliability.md T18: the node's clock stands still, or leaps as after a
+// suspended minute or a day: nobody expires who answers, no age is negative,
+// no loop runs hot.
+func TestClockLeaps(t *testing.T) {
+	for _, leap := range []time.Duration{time.Minute, 24 * time.Hour, -time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemNet()
+			seed := m.add(t, 0)
+			for i := 1; i < 8; i++ {
+				m.add(t, i, seed)
+			}
+			var offset atomic.Int64
+			var frozen atomic.Bool
+			n := &memNode{net: m, id: testID(30), addr: netip.MustParseAddrPort("20.0.30.1:4433")}
+			clock := func() int64 {
+				if frozen.Load() {
+					return offset.Load()
+				}
+				return m.now() + offset.Load()
+			}
+			node, err := New(Config{ID: n.id, ListenAddrs: []netip.AddrPort{n.addr}, Now: clock, Dialer: n, Event: n.onEvent, Seeds: []Seed{{seed.id, seed.addr}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Node = node
+			m.mu.Lock()
+			m.nodes[n.addr] = n
+			m.mu.Unlock()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- n.Run(ctx) }()
+			time.Sleep(5 * time.Minute)
+			full := n.Table().Len()
+			sent := n.counts.sent.Load()
+			check := func(what string) {
+				t.Helper()
+				var v view.DHT
+				n.Fill(&v, n.now())
+				if v.Peers < full || n.saw("dht.peer_removed", "") != 0 {
+					t.Errorf("leap %v, %s: %d of %d peers", leap, what, v.Peers, full)
+				}
+				for _, p := range v.PeersTable {
+					if p.LastSeenS < 0 || math.IsNaN(p.Trust) || p.Trust < 0.5 {
+						t.Errorf("leap %v, %s: %+v", leap, what, p)
+					}
+				}
+				for _, b := range v.Buckets {
+					if b.LastRefreshS < -1 || b.OldestS < 0 {
+						t.Errorf("leap %v, %s: %+v", leap, what, b)
+					}
+				}
+			}
+			offset.Store(int64(leap))
+			check("at once")
+			time.Sleep(10 * time.Minute)
+			check("later")
+			offset.Store(n.now())
+			frozen.Store(true)
+			time.Sleep(10 * time.Minute)
+			check("frozen")
+			if per := float64(n.counts.sent.Load()-sent) / 20; per > 60 {
+				t.Errorf("leap %v: %.0f requests a minute", leap, per)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What saving costs the path of a message: nothing of it waits for a save.
+func BenchmarkHandleWhileSaving(b *testing.B) {
+	for _, saving := range []bool{false, true} {
+		name := map[bool]string{false: "alone", true: "saving"}[saving]
+		b.Run(name, func(b *testing.B) {
+			start := time.Now()
+			n, err := New(Config{ID: testID(1000), Dialer: noDialer{}, RequestRate: 1e9, RequestBurst: 1 << 30, Now: func() int64 { return int64(time.Since(start)) }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			l := &muteLink{fakeLink: link(1, 1)}
+			n.Connected(l)
+			for i := range 200 {
+				n.Connected(&muteLink{fakeLink: link(i, 2)})
+			}
+			for i := range maxTrustKept {
+				n.trust.observe(testID(5000+i), false, 0, n.inTable)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			var wg sync.WaitGroup
+			if saving {
+				wg.Go(func() {
+					for sleep(ctx, time.Second) { // six hundred times as often as in earnest
+						peers, scores := n.Remember()
+						if _, _, err := snapshot.EncodeRouting(n.cfg.ID, start, peers); err != nil {
+							b.Error(err)
+						}
+						if _, _, err := snapshot.EncodeTrust(n.cfg.ID, start, scores); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			target := testID(7)
+			msg := wire.AppendFindNode(nil, 1, &target)
+			took := make([]time.Duration, 0, b.N)
+			for b.Loop() {
+				at := time.Now()
+				n.Handle(0, l, msg, n.now())
+				if len(took) < 1<<20 {
+					took = append(took, time.Since(at))
+				}
+			}
+			cancel()
+			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+		})
+	}
+}
+
+// muteLink sends nowhere.
+type muteLink struct{ *fakeLink }
+
+func (muteLink) Send([]byte) error { return nil }

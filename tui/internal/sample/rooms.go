@@ -94,7 +94,7 @@ func routing(sc Scene, sec float64) view.DHT {
 		Touch: view.Touch{Fast: uint64(480 * (sec + 9000)), Slow: 1210, Missing: 88}, Admission: map[string]uint64{"admitted": 412, "already_known": 90211, "bucket_full": 77, "subnet_limit": 31},
 		Lookups: view.Lookups{Active: 2, OK: 4410, Failed: 31, P50MS: 84, P99MS: 612, HopsP50: 3}, RPC: view.RPC{Pending: 4, Sent: 88123, OK: 87010, Timeout: 1113, Refused: 2},
 		Diversity: view.Diversity{DistinctIPs: 143, DistinctSubnets: 97, LargestSubnetPct: 6.4}, Cache: view.Cache{Hits: 71234, Misses: 8123, Evicted: 412, Bytes: 3 << 20},
-		Saved: view.Saved{OK: true, At: Start.Add(time.Duration(sec*float64(time.Second)) - 4*time.Minute), Saves: 12, Peers: 171, Scores: 160, Restored: 158, Redialled: 149, RestoredFrom: "routing.json"},
+		Saved: view.Saved{OK: true, Saves: 12, Peers: 171, Scores: 160, Restored: 158, Redialled: 149, RestoredFrom: "routing.json"},
 	}
 	sizes := []int{20, 20, 20, 20, 20, 20, 18, 14, 9, 6, 3, 2, 0, 1}
 	for i, n := range sizes {

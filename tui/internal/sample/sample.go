@@ -37,6 +37,7 @@ func At(sc Scene, step int) *view.Snapshot {
 	s.Shards = shards(sc, sec)
 	s.Rooms = rooms(sc, sec, at)
 	s.DHT = routing(sc, sec)
+	s.DHT.Saved.At = at.Add(-4 * time.Minute)
 	s.Ledger = accounts(sc, sec)
 	s.Kernel = view.Kernel{RcvbufBytes: 7 << 20, SndbufBytes: 7 << 20, GSO: true}
 	s.Edge = view.Edge{Connections: 231, Handshaking: 3, Accepted: 90412, Refused: map[string]uint64{"handshake_timeout": 41, "alpn": 7}}
