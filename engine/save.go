@@ -98,6 +98,7 @@ func (s *saver) restore(n *dht.Node) error {
 	scores, trustAge, _, trustWhy := load(s, s.trust, now, snapshot.DecodeTrust)
 	s.mu.Lock()
 	s.v.Restored, s.v.RestoredScores, s.v.RestoredFrom, s.v.RestoredAgeS = len(peers), len(scores), from, age.Seconds()
+	s.v.Peers, s.v.Scores = len(peers), len(scores)
 	s.v.Discarded, s.v.TrustDiscarded = string(why), string(trustWhy)
 	s.floor, s.until = len(peers), s.mono()+int64(noShrinkFor)
 	s.mu.Unlock()
@@ -354,17 +355,17 @@ func oneLine(err error) string {
 
 // words say what was written, and where.
 func (o saved) words(s *saver) string {
-	routing := fmt.Sprintf("%s (%d peers)", s.routing, o.peers)
+	routing := fmt.Sprintf("wrote %s (%d peers)", s.routing, o.peers)
 	switch o.kept {
 	case keptEmpty:
-		routing = s.routing + " was left as it is, since no peer is known"
+		routing = "left " + s.routing + " as it is: no peer is known"
 	case keptShrink:
-		routing = fmt.Sprintf("%s was left as it is: it has %d peers, more than are known within an hour of the start", s.routing, s.floor)
+		routing = fmt.Sprintf("left %s as it is: it is within an hour of the start and fewer than the %d restored peers are known", s.routing, s.floor)
 	}
 	if o.scores == 0 {
 		return routing + "; no peer has a trust worth keeping"
 	}
-	return fmt.Sprintf("%s, %s (%d scores)", routing, s.trust, o.scores)
+	return fmt.Sprintf("%s; wrote %s (%d scores)", routing, s.trust, o.scores)
 }
 
 // fill writes the saver's part of the snapshot.
@@ -393,7 +394,7 @@ func planSave(e *Engine, _ control.Command) (change, control.Result) {
 			if out.err != nil {
 				return fmt.Errorf("%w: %w", errNotSaved, out.err)
 			}
-			said = "saved " + out.words(s)
+			said = out.words(s)
 			return nil
 		},
 		said: func() string { return said },

@@ -88,7 +88,7 @@ func TestSaveCommandAndRestart(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	res = save(t, e) // two are known, three were restored
-	if !res.OK || !strings.Contains(res.Message, "left as it is: it has 3 peers") {
+	if !res.OK || !strings.Contains(res.Message, "fewer than the 3 restored peers") {
 		t.Errorf("%+v", res)
 	}
 }

@@ -157,7 +157,7 @@ func TestKilledWhileSaving(t *testing.T) {
 	midway, rejoin := 0, time.Duration(0)
 	for k := range kills {
 		victim.until(t, "the table is full", func(s *view.Snapshot) bool {
-			return s.DHT.Peers == others && s.DHT.Saved.Peers == others && s.DHT.Saved.Scores > 0
+			return s.DHT.Peers == others && s.DHT.Saved.Peers == others && s.DHT.Saved.Scores > 0 && s.DHT.Saved.Saves > s.DHT.Saved.KeptTimes
 		})
 		var wg sync.WaitGroup
 		wg.Go(func() { victim.hammer(t.Context(), &saves) })

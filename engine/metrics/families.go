@@ -195,7 +195,7 @@ func dhtFamilies() []family {
 			emit(float64(s.DHT.Saved.KeptTimes), "kept")
 			emit(float64(s.DHT.Saved.Failures), "failed")
 		}},
-		gaugeOf("signalbox_dht_saved_peers", "Peers in routing.json as last written.", func(s *view.Snapshot) float64 { return float64(s.DHT.Saved.Peers) }),
+		gaugeOf("signalbox_dht_saved_peers", "Peers in routing.json.", func(s *view.Snapshot) float64 { return float64(s.DHT.Saved.Peers) }),
 		{"signalbox_dht_restored_peers", "Peers of the last run: those that were known, and those of them that have connected.", gauge, []string{"what"}, func(s *view.Snapshot, emit put) {
 			emit(float64(s.DHT.Saved.Restored), "known")
 			emit(float64(s.DHT.Saved.Redialled), "connected")

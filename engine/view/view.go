@@ -343,8 +343,8 @@ type Saved struct {
 	Failures       uint64    `json:"failures"`        // that did
 	KeptTimes      uint64    `json:"kept_times"`      // saves that left routing.json as it was
 	Kept           string    `json:"kept,omitempty"`  // why the last did: empty, no_shrink
-	Peers          int       `json:"peers"`           // in routing.json, as last written
-	Scores         int       `json:"scores"`          // in trust.json, as last written
+	Peers          int       `json:"peers"`           // in routing.json
+	Scores         int       `json:"scores"`          // in trust.json
 	Restored       int       `json:"restored"`        // peers of the last run
 	Redialled      int       `json:"redialled"`       // of those, how many have connected
 	RestoredScores int       `json:"restored_scores"` // scores of the last run
