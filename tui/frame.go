@@ -17,7 +17,7 @@ import (
 // render makes one frame of exactly m.h rows of m.w cells.
 func (m *Model) render(now time.Time) string {
 	st := m.set()
-	if m.w < minW || m.h < minH {
+	if m.tooSmallToAct() {
 		return strings.Join(m.tooSmall(st), "\n")
 	}
 	d := m.data()
@@ -265,6 +265,9 @@ func (m *Model) helpBox(w, h int, st *style.Set) []string {
 	}
 	return out
 }
+
+// tooSmallToAct says that there is no room for panes and prompts.
+func (m *Model) tooSmallToAct() bool { return m.w < minW || m.h < minH }
 
 // tooSmall names the size there is and the size it takes.
 func (m *Model) tooSmall(st *style.Set) []string {

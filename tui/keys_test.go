@@ -408,3 +408,21 @@ func TestNoColorEnvironment(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsAppliedUnseen opens and answers a plan on a screen that is too
+// small to show it.
+func TestNothingIsAppliedUnseen(t *testing.T) {
+	b := newBench(t, sample.HotShard, 100, 30, 5, Options{NoColor: true})
+	b.press("2", "p")
+	before := len(b.src.Commands())
+	b.msg(tea.WindowSizeMsg{Width: 40, Height: 12})
+	b.press("y", "enter", "p", "y")
+	if got := b.src.Commands(); len(got) != before {
+		t.Fatalf("sent %+v", got[before:])
+	}
+	b.msg(tea.WindowSizeMsg{Width: 100, Height: 30})
+	b.press("y")
+	if got := b.src.Commands(); len(got) != before+1 || got[before].DryRun {
+		t.Fatalf("the plan is not there any more: %+v", got[before:])
+	}
+}

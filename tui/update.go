@@ -138,6 +138,9 @@ func (m *Model) onKey(k tea.KeyPressMsg, now time.Time) tea.Cmd {
 	name := k.String()
 	var cmd tea.Cmd
 	switch {
+	case m.tooSmallToAct() && (name == "q" || name == "ctrl+c"):
+		return tea.Quit
+	case m.tooSmallToAct() && name != "esc": // nobody acts on what is not on the screen
 	case name == "ctrl+c" && m.prompt == nil && m.mode == normal:
 		return tea.Quit
 	case m.prompt != nil:

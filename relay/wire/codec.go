@@ -53,6 +53,11 @@ func (c Codec) String() string {
 	return codecs[c].name
 }
 
+// Opus says whether packets of the codec hold Opus data.
+func (c Codec) Opus() bool {
+	return c.Valid() && c != Codec2x3200 && c != Codec2x1200 && c != ComfortNoise
+}
+
 // Bitrate is the codec's nominal rate in bit/s; 0 for comfort noise and
 // invalid ids.
 func (c Codec) Bitrate() int {

@@ -1,0 +1,227 @@
+// Package web is the browsers' door: the WebSocket bridge GET /ws/<room> and,
+// beside it, files of a static directory (spec wzp 5.17, 5.18).
+//
+// A browser is a member of a room like any other: it comes through the same
+// Door, its packets have the same header, budget and shard, and it has a ring
+// of its own that drops the oldest when it does not keep up. What its messages
+// are it chooses by subprotocol (Protocols): Opus frames, whole media packets,
+// or bytes that only others like it receive.
+//
+// Goroutines: per browser one reader, the HTTP handler's own, and one writer.
+// The package holds no lock while it reads or writes.
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"signalbox/relay/wire"
+)
+
+// The subprotocols. A browser that asks for none gets Opus.
+const (
+	// Opus: a binary message is the Opus data of one 20 ms packet, either way;
+	// we write and strip the media header. Signals come as text.
+	Opus = "wzp.opus"
+	// Media: a binary message is a whole media packet (spec wzp 2.1), either
+	// way. Signals come as text.
+	Media = "wzp.media"
+	// Raw: a binary message is passed on as it is to the room's other raw
+	// members and to nobody else. The original's bridge spoke this, with PCM.
+	Raw = "wzp.raw"
+)
+
+// Limits (reliability.md B1 to B3).
+const (
+	tokenTime    = 5 * time.Second
+	writeTime    = 5 * time.Second
+	frameMax     = 4 << 10 // bytes of one message
+	pingsPerS    = 5
+	headerTime   = 5 * time.Second
+	perHost      = 64 // connections of one address
+	burst        = 24
+	frameMS      = 20
+	closeRefused = websocket.StatusPolicyViolation
+)
+
+// Why somebody is refused.
+var (
+	ErrToken  = errors.New("web: the first message must be a token")
+	errSilent = errors.New("web: no message in time")
+)
+
+// Visitor is who wants to join what.
+type Visitor struct {
+	Room        string
+	Raw         bool
+	Fingerprint string // of the token; empty without one
+	Alias       string
+	Remote      netip.AddrPort
+	Close       func(reason string)
+}
+
+// Door lets visitors in.
+type Door interface {
+	// WantsToken says whether a visitor must show a token first.
+	WantsToken() bool
+	// Check returns whose token it is.
+	Check(ctx context.Context, token string) (fingerprint, alias string, err error)
+	// Enter joins the room, by the same rules as for everybody.
+	Enter(v Visitor) (Place, error)
+}
+
+// Place is a seat and the channels that tell its owner to look: Media receives
+// when there is something to Take, Signals when there may be a signal.
+type Place struct {
+	Seat
+	Media, Signals <-chan struct{}
+}
+
+// Seat is a visitor's place in a room. Take and Done are those of
+// relay.Participant.
+type Seat interface {
+	// Packet takes one media packet of the visitor, whole, which it keeps, and
+	// accounts for it.
+	Packet(pkt []byte)
+	Take(buf [][]byte, limit int) [][]byte
+	Done(sent, tooLarge, failed int)
+	// Signal returns the next signal for the visitor, nil when there is none.
+	Signal() wire.Signal
+	// Leave gives the place up.
+	Leave(reason string)
+}
+
+// Options configure a Server.
+type Options struct {
+	Door    Door
+	Origins []string // host patterns of pages that may connect beside our own
+	Static  string   // directory served at /; empty: none
+	Log     *slog.Logger
+}
+
+// Server is the bridge.
+type Server struct {
+	// Constant after New.
+	opt Options
+	mux *http.ServeMux
+
+	mu    sync.Mutex // leaf; guards hosts
+	hosts map[netip.Addr]int
+}
+
+// New makes a bridge.
+func New(opt Options) *Server {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opt: opt, mux: http.NewServeMux(), hosts: map[netip.Addr]int{}}
+	s.mux.HandleFunc("GET /ws/{room}", s.bridge)
+	if opt.Static != "" {
+		s.mux.Handle("GET /", noDots(http.FileServer(http.Dir(opt.Static))))
+	}
+	return s
+}
+
+// noDots keeps hidden files out of sight.
+func noDots(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for part := range strings.SplitSeq(path.Clean("/"+r.URL.Path), "/") {
+			if strings.HasPrefix(part, ".") {
+				http.NotFound(w, r)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Serve answers on l until ctx ends, and returns after every visitor has gone.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var visitors sync.WaitGroup
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			visitors.Add(1)
+			defer visitors.Done()
+			s.mux.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: headerTime, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if err := srv.Close(); err != nil {
+			s.opt.Log.Debug("web: close", "err", err)
+		}
+	})
+	defer stop()
+	err := srv.Serve(&limited{Listener: l, s: s})
+	visitors.Wait()
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// limited refuses connections of an address that has too many.
+type limited struct {
+	net.Listener
+	s *Server
+}
+
+// Accept returns the next connection that may come in.
+func (l *limited) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		host := remote(c.RemoteAddr().String()).Addr()
+		l.s.mu.Lock()
+		full := l.s.hosts[host] >= perHost
+		if !full {
+			l.s.hosts[host]++
+		}
+		l.s.mu.Unlock()
+		if full {
+			_ = c.Close() // nothing was said yet
+			continue
+		}
+		return &counted{Conn: c, gone: sync.OnceFunc(func() {
+			l.s.mu.Lock()
+			defer l.s.mu.Unlock()
+			if l.s.hosts[host]--; l.s.hosts[host] <= 0 {
+				delete(l.s.hosts, host)
+			}
+		})}, nil
+	}
+}
+
+// counted is a connection that gives its place back.
+type counted struct {
+	net.Conn
+	gone func()
+}
+
+// Close closes the connection.
+func (c *counted) Close() error {
+	c.gone()
+	return c.Conn.Close()
+}
+
+func remote(s string) netip.AddrPort {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
