@@ -32,6 +32,14 @@ func (s *Seat) History(ctx context.Context, from, to time.Time, step time.Durati
 	return s.e.Past(ctx, from, to, step)
 }
 
+// Explain answers why to does not hear from.
+func (s *Seat) Explain(_ context.Context, from, to string) (view.Explanation, error) {
+	return s.e.Explain(from, to), nil
+}
+
+// Trail returns the newest audit records, newest first.
+func (s *Seat) Trail(context.Context) ([]view.Audit, error) { return s.e.Audit(), nil }
+
 // Do carries out a command in the seat's name.
 func (s *Seat) Do(ctx context.Context, c control.Command) (control.Result, error) {
 	c.Author, c.Role = s.author, s.role

@@ -39,9 +39,12 @@ func (m *Model) body(h int, st *style.Set) []string {
 	case m.mode == helping:
 		w := min(m.w-4, 92)
 		return over(rows, frameAround("keys that work here", m.helpBox(w-4, h-4, st), w, st), m.w, h)
-	case m.mode == comparing:
-		w := min(m.w-4, 110)
-		return over(rows, frameAround("what has changed", m.compareBox(w-4, h-4, st), w, st), m.w, h)
+	case m.mode == boxed:
+		w := min(m.w-4, m.box.width)
+		return over(rows, frameAround(m.box.title, m.boxRows(w-4, h-4, st), w, st), m.w, h)
+	case m.mode == commanding:
+		w := min(m.w-4, 100)
+		return over(rows, frameAround("command", m.lineRows(w-4, h-4, st), w, st), m.w, h)
 	}
 	return rows
 }
@@ -210,7 +213,7 @@ func (m *Model) footer(st *style.Set) string {
 		ln.Add(style.Key, "/").Add(style.Text, m.filter).Add(style.Focus, "_")
 		return ln.Space(3).Add(style.Dim, "enter keeps it, esc clears it, !text shows the others").String()
 	}
-	if m.prompt != nil || m.mode == helping || m.mode == comparing {
+	if m.prompt != nil || m.mode == helping || m.mode == boxed || m.mode == commanding {
 		if m.notice != "" {
 			return ln.Add(m.noticeStyle, m.notice).String()
 		}

@@ -34,6 +34,9 @@ func TestFrames(t *testing.T) {
 		{"help", sample.BadRoom, []string{"3", "?"}},
 		{"past", sample.HotShard, []string{"{", "}", "["}},
 		{"changes", sample.HotShard, []string{"D"}},
+		{"command", sample.HotShard, []string{":", "s", "h"}},
+		{"explain", sample.BadRoom, []string{"3", "enter", "x", "p", "1", "enter"}},
+		{"audit", sample.BadRoom, []string{":", "a", "u", "d", "i", "t", "enter"}},
 		{"empty", sample.Empty, nil},
 	}
 	for _, p := range panes {

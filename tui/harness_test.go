@@ -46,7 +46,7 @@ func (b *bench) run(cmd tea.Cmd) {
 		return
 	}
 	switch msg := cmd().(type) {
-	case planMsg, doneMsg, pastMsg:
+	case planMsg, doneMsg, pastMsg, answerMsg:
 		b.msg(msg)
 	case tea.BatchMsg:
 		for _, c := range msg {

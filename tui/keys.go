@@ -29,7 +29,9 @@ func (m *Model) globals() []key.Row {
 			}
 			return ""
 		}},
+		{Keys: []string{":"}, Short: "command", Help: "type a command, with completion: every lever, every pane, explain, audit", Run: m.startLine},
 		{Keys: []string{"space"}, Short: m.freezeWord(), Help: "freeze the picture, or go live; the node goes on", Run: m.freeze},
+		{Keys: []string{"x"}, Help: "explain why somebody does not hear the marked member: say who", Disabled: m.noMember, Run: m.startExplain},
 		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},
 		{Keys: []string{"D"}, Help: "what has changed since the mark, or over the last minute", Run: m.compare},
 		{Keys: []string{"u"}, Help: "take back the latest change that is in force", Act: true, Disabled: m.noUndo, Plan: m.undoLatest},

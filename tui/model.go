@@ -78,7 +78,8 @@ const (
 	normal mode = iota
 	filtering
 	helping
-	comparing
+	boxed
+	commanding
 )
 
 // Model is the root model. Only the Bubble Tea loop touches it.
@@ -97,6 +98,8 @@ type Model struct {
 	frozenAt time.Time
 	past     *past          // nil: not looking back
 	mark     *view.Snapshot // nil: none was set
+	box      *box           // in mode boxed
+	line     commandLine    // in mode commanding
 	fresh    time.Time      // when a new snapshot last came
 	light    bool
 	sets     map[style.Config]*style.Set

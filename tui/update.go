@@ -61,6 +61,10 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 		m.apply()
 		m.paint(now)
 		return m.fetch()
+	case answerMsg:
+		msg.show()
+		m.apply()
+		m.paint(now)
 	case planMsg:
 		m.onPlan(msg)
 		m.apply()
@@ -147,7 +151,9 @@ func (m *Model) onKey(k tea.KeyPressMsg, now time.Time) tea.Cmd {
 		cmd = m.promptKey(name, k.Text)
 	case m.mode == filtering:
 		m.filterKey(name, k.Text)
-	case m.mode == helping, m.mode == comparing:
+	case m.mode == commanding:
+		cmd = m.lineKey(name, k.Text)
+	case m.mode == helping, m.mode == boxed:
 		m.helpKey(name)
 	default:
 		cmd = m.paneKey(name)
@@ -163,6 +169,8 @@ func (m *Model) onPaste(text string) {
 		m.prompt.write(text)
 	case m.mode == filtering:
 		m.setFilter(m.filter + cell.Clean(text))
+	case m.mode == commanding:
+		m.line.write(cell.Clean(text))
 	}
 }
 

@@ -119,22 +119,12 @@ func (c *Client) History(ctx context.Context, from, to time.Time, step time.Dura
 }
 
 // Explain asks the node why to does not hear from.
-func (c *Client) Explain(from, to string) view.Explanation {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-	defer cancel()
-	x, err := c.api.Explain(ctx, from, to)
-	if err != nil {
-		return view.Explanation{From: from, To: to, Hops: []view.Hop{}, Verdict: err.Error()}
-	}
-	return x
+func (c *Client) Explain(ctx context.Context, from, to string) (view.Explanation, error) {
+	return c.api.Explain(ctx, from, to)
 }
 
-// Audit asks the node for its audit records, newest first.
-func (c *Client) Audit() ([]view.Audit, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-	defer cancel()
-	return c.api.Audit(ctx)
-}
+// Trail asks the node for its audit records, newest first.
+func (c *Client) Trail(ctx context.Context) ([]view.Audit, error) { return c.api.Audit(ctx) }
 
 // Status says how the connection is.
 func (c *Client) Status() Status {

@@ -49,6 +49,14 @@ func sourceOf(remote string) string {
 	return netip.PrefixFrom(a, 64).Masked().String()
 }
 
+// Member is the id of the marked member, empty outside a room.
+func (p *Rooms) Member() string {
+	if m := p.member(); p.inside && m != nil {
+		return m.ID
+	}
+	return ""
+}
+
 func (p *Rooms) memberKeys() []key.Row {
 	none := func() string {
 		if p.member() == nil {

@@ -97,3 +97,21 @@ func (s *Source) History(_ context.Context, from, to time.Time, step time.Durati
 	}
 	return out, nil
 }
+
+// Explain tells of a receiver whose queue is full.
+func (s *Source) Explain(_ context.Context, from, to string) (view.Explanation, error) {
+	return view.Explanation{From: from, To: to, Verdict: to + " does not keep up: its queue drops what is older than 500 ms", Hops: []view.Hop{
+		{Name: "sender " + from, LastPacketAgo: 12, RatePPS: 50, Verdict: "ok"},
+		{Name: "shard media/3", LastPacketAgo: 12, RatePPS: 4120, QueueDepth: 2, Verdict: "ok"},
+		{Name: "receiver " + to, LastPacketAgo: 12, RatePPS: 31, QueueDepth: 256, Dropped: map[string]uint64{"queue_age": 466, "queue_head": 12}, Verdict: "drops the oldest"},
+	}}, nil
+}
+
+// Trail tells of two changes.
+func (s *Source) Trail(context.Context) ([]view.Audit, error) {
+	at := Start.Add(12 * 24 * time.Hour)
+	return []view.Audit{
+		{At: at, Author: "ssh:ada@home", Role: "operator", Kind: "source.ban", Target: "203.0.113.77", Reason: "flood", Until: at.Add(time.Hour), OK: true, Code: "ok", UndoID: "u-17"},
+		{At: at.Add(-time.Minute), Author: "uid:mallory", Role: "viewer", Kind: "room.close", Target: "town hall", OK: false, Code: "denied", Message: "viewers only look"},
+	}, nil
+}

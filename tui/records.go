@@ -1,0 +1,180 @@
+package tui
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"signalbox/engine/view"
+	"signalbox/tui/cell"
+	"signalbox/tui/style"
+)
+
+// Records is a Source that can be asked questions.
+type Records interface {
+	// Explain answers why to does not hear from. It may wait.
+	Explain(ctx context.Context, from, to string) (view.Explanation, error)
+	// Trail returns who did what, newest first. It may wait.
+	Trail(ctx context.Context) ([]view.Audit, error)
+}
+
+func (m *Model) records() Records {
+	r, _ := m.src.(Records)
+	return r
+}
+
+// answerMsg brings the answer to a question of the console, to be shown.
+type answerMsg struct{ show func() }
+
+// question asks in the background and shows what comes.
+func (m *Model) question(ask func(ctx context.Context) (show func(), err error)) tea.Cmd {
+	ctx, limit := m.ctx, m.opt.Timeout
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		show, err := ask(ctx)
+		if err != nil {
+			show = func() { m.say(style.Bad, "no answer: "+cell.Clean(err.Error())) }
+		}
+		return answerMsg{show}
+	}
+}
+
+// explain shows hop by hop how packets fare between two participants.
+func (m *Model) explain(args []string) tea.Cmd {
+	if len(args) != 2 {
+		m.say(style.Warn, "explain FROM TO: two participants, by id, alias or fingerprint")
+		return nil
+	}
+	src := m.records()
+	return m.question(func(ctx context.Context) (func(), error) {
+		x, err := src.Explain(ctx, args[0], args[1])
+		return func() {
+			m.openBox(&box{
+				title: "why " + cell.Name(x.To, 24) + " hears " + cell.Name(x.From, 24) + " or not", width: 110,
+				rows: func(w int, st *style.Set) []string { return hopRows(&x, w, st) },
+				foot: func() string { return "as of " + m.opt.Now().UTC().Format("15:04:05") + "; esc closes" },
+			})
+		}, err
+	})
+}
+
+// noMember says why x does nothing.
+func (m *Model) noMember() string {
+	switch {
+	case m.records() == nil:
+		return "nobody can be asked here"
+	case m.markedMember() == "":
+		return "open a room and mark a member first"
+	}
+	return ""
+}
+
+// markedMember is the participant under the cursor of the open pane.
+func (m *Model) markedMember() string {
+	if p, ok := m.tabs[m.cur].screen.(interface{ Member() string }); ok {
+		return p.Member()
+	}
+	return ""
+}
+
+// startExplain begins the command with the member filled in.
+func (m *Model) startExplain() {
+	id := m.markedMember()
+	m.startLine()
+	m.line.text = "explain " + id + " "
+}
+
+// hopRows draws an explanation: the verdict, then each station.
+func hopRows(x *view.Explanation, w int, st *style.Set) []string {
+	var out []string
+	for _, ln := range cell.Wrap(cell.Clean(x.Verdict), w-1, 4) {
+		out = append(out, cell.NewLine(st, w).Add(style.Strong, ln).String())
+	}
+	out = append(out, cell.NewLine(st, w).String())
+	for i := range x.Hops {
+		h := &x.Hops[i]
+		s, sign := style.OK, st.Glyph.Check
+		if h.Verdict != "ok" && h.Verdict != "" {
+			s, sign = style.Warn, st.Glyph.Warn
+		}
+		ln := cell.NewLine(st, w).Add(s, sign+" ").Cell(style.Strong, cell.Clean(h.Name), 28).Space(1)
+		out = append(out, ln.Add(style.Text, cell.Clean(h.Verdict)).String())
+		ln = cell.NewLine(st, w).Space(2).Add(style.Dim, fmt.Sprintf("%s/s, last packet %s ago, %d waiting", cell.Rate(h.RatePPS), cell.Millis(h.LastPacketAgo), h.QueueDepth))
+		for _, r := range sortedReasons(h.Dropped) {
+			ln.Add(style.Bad, fmt.Sprintf("  %s %s", r, cell.Count(float64(h.Dropped[r]))))
+		}
+		out = append(out, ln.String())
+	}
+	return out
+}
+
+func sortedReasons(m map[string]uint64) []string {
+	var out []string
+	for k, n := range m {
+		if n > 0 {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// auditTrail shows the node's audit records.
+func (m *Model) auditTrail([]string) tea.Cmd {
+	src := m.records()
+	return m.question(func(ctx context.Context) (func(), error) {
+		recs, err := src.Trail(ctx)
+		at := m.opt.Now().UTC()
+		return func() {
+			m.openBox(&box{
+				title: "who did what, newest first", width: 150,
+				rows: func(w int, st *style.Set) []string { return trailRows(recs, w, st) },
+				foot: func() string { return fmt.Sprintf("%d records at %s; esc closes", len(recs), at.Format("15:04:05")) },
+			})
+		}, err
+	})
+}
+
+func trailRows(recs []view.Audit, w int, st *style.Set) []string {
+	var out []string
+	for i := range recs {
+		a := &recs[i]
+		s, sign := style.OK, st.Glyph.Check
+		if !a.OK {
+			s, sign = style.Bad, st.Glyph.Bad
+		}
+		ln := cell.NewLine(st, w).Add(style.Dim, a.At.UTC().Format("01-02 15:04:05 ")).Add(s, sign+" ")
+		ln.Add(style.Strong, cell.Name(a.Kind, 20)+" ").Add(style.Text, cell.Name(a.Target, 32)+" ").Add(style.Dim, "by "+cell.Name(a.Author, 30))
+		if a.Reason != "" {
+			ln.Add(style.Text, "  "+cell.Clean(a.Reason))
+		}
+		out = append(out, ln.String())
+		if more := trailMore(a); more != "" {
+			out = append(out, cell.NewLine(st, w).Space(17).Add(style.Dim, more).String())
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, cell.NewLine(st, w).Add(style.Dim, "nobody has changed anything").String())
+	}
+	return out
+}
+
+// trailMore says what became of a change.
+func trailMore(a *view.Audit) string {
+	var parts []string
+	if !a.OK {
+		parts = append(parts, "refused, "+cell.Name(a.Code, 12)+": "+cell.Clean(a.Message))
+	}
+	if !a.Until.IsZero() {
+		parts = append(parts, "until "+a.Until.UTC().Format(time.TimeOnly))
+	}
+	if a.UndoneBy != "" {
+		parts = append(parts, "taken back by "+cell.Name(a.UndoneBy, 24)+" at "+a.UndoneAt.UTC().Format(time.TimeOnly))
+	}
+	return strings.Join(parts, "; ")
+}
