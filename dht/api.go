@@ -80,10 +80,11 @@ func (n *Node) Refresh(bucket int) error {
 	}
 }
 
-// Fill writes the node's part of the snapshot, except Cache.
+// Fill writes the node's part of the snapshot.
 func (n *Node) Fill(v *view.DHT, now int64) {
 	n.table.Fill(v, now)
 	n.stats.fill(&v.Lookups)
+	n.records.fill(v, now)
 	v.Lookups.Active = int(n.active.Load())
 	v.RPC = view.RPC{
 		Pending: n.pending.len(),

@@ -88,6 +88,7 @@ func (n *Node) admitted(id table.ID, addr table.Addr, adm table.Admission) {
 	}
 	switch adm.Result {
 	case table.Added, table.Swapped:
+		n.groupChanged(id, false)
 		n.event(view.Info, "dht.peer_added", id.String(), fmt.Sprintf("peer %s joined bucket %d", id.Short(), adm.Contact.Bucket()),
 			map[string]any{"bucket": adm.Contact.Bucket(), "addr": addr.AddrPort.String()})
 	case table.StaleNeeded:
@@ -107,6 +108,7 @@ func (n *Node) admitted(id table.ID, addr table.Addr, adm table.Admission) {
 
 func (n *Node) peerRemoved(c *table.Contact, why table.Removal) {
 	id := c.ID()
+	n.groupChanged(id, true)
 	n.event(view.Info, "dht.peer_removed", id.String(), fmt.Sprintf("peer %s left bucket %d: %s", id.Short(), c.Bucket(), why),
 		map[string]any{"bucket": c.Bucket(), "reason": why.String()})
 }

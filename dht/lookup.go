@@ -37,11 +37,12 @@ type candidate struct {
 	slow    bool  // asked longer than grace ago
 }
 
-// lookup is one iterative FIND_NODE (spec dht 3.5, 3.6). Owned by run's
-// goroutine, except results.
+// lookup is one iterative FIND_NODE, or GET (spec dht 3.5, 3.6). Owned by
+// run's goroutine, except results.
 type lookup struct {
 	n       *Node
 	target  table.ID
+	get     *gathering   // what is looked for beside the peers; nil: nothing
 	list    []*candidate // by distance to target, at most maxCandidates
 	seen    map[table.ID]*candidate
 	asked   int // queries started
@@ -54,6 +55,7 @@ type lookup struct {
 type queryResult struct {
 	c         *candidate
 	nodes     []wire.Node
+	values    [][]byte
 	fromLocal bool
 	err       error
 }
@@ -62,6 +64,11 @@ type queryResult struct {
 // distance. Self is not among them. It needs Run. What it learns enters the
 // table only through the connections it makes.
 func (n *Node) Lookup(ctx context.Context, target table.ID) ([]Found, error) {
+	return n.newLookup(target).finish(ctx)
+}
+
+// newLookup is a lookup that begins with what the table knows.
+func (n *Node) newLookup(target table.ID) *lookup {
 	l := &lookup{
 		n: n, target: target, seen: map[table.ID]*candidate{n.cfg.ID: nil},
 		results: make(chan queryResult, maxQueries),
@@ -69,6 +76,12 @@ func (n *Node) Lookup(ctx context.Context, target table.ID) ([]Found, error) {
 	for _, c := range n.table.Closest(nil, target, n.table.K()) {
 		l.add(&candidate{id: c.ID(), addrs: c.Addrs(), own: true, depth: 1})
 	}
+	return l
+}
+
+// finish runs the lookup, once, and books how it went.
+func (l *lookup) finish(ctx context.Context) ([]Found, error) {
+	n := l.n
 	n.active.Add(1)
 	defer n.active.Add(-1)
 	start := n.now()
@@ -90,7 +103,7 @@ func (l *lookup) run(ctx context.Context) error {
 	defer cancel()
 	for {
 		l.start(ctx, &wg)
-		if l.flying == 0 || l.flying == l.slow && l.answers > 0 {
+		if l.flying == 0 || l.flying == l.slow && l.answers > 0 || l.get != nil && l.get.enough() {
 			return nil
 		}
 		timer := time.NewTimer(l.untilSlow())
@@ -173,11 +186,15 @@ func (l *lookup) query(ctx context.Context, c *candidate) queryResult {
 		}
 		return queryResult{c: c, err: err}
 	}
-	m, _, err := n.request(ctx, s, wire.Nodes, func(buf []byte, req uint64) []byte {
-		return wire.AppendFindNode(buf, req, &l.target)
+	want, question := wire.Nodes, wire.AppendFindNode
+	if l.get != nil {
+		want, question = wire.Values, wire.AppendGet
+	}
+	m, _, err := n.request(ctx, s, want, func(buf []byte, req uint64) []byte {
+		return question(buf, req, &l.target)
 	})
 	local := table.LocalScope(table.Canonical(s.link.RemoteAddr()).Addr())
-	return queryResult{c: c, nodes: m.Nodes, fromLocal: local, err: err}
+	return queryResult{c: c, nodes: m.Nodes, values: m.Values, fromLocal: local, err: err}
 }
 
 func (l *lookup) take(r queryResult) {
@@ -192,6 +209,10 @@ func (l *lookup) take(r queryResult) {
 	}
 	r.c.state = candAnswered
 	l.answers++
+	if l.get != nil && l.get.take(r.values, r.fromLocal) {
+		l.n.records.counts.bad.Add(1)
+		l.n.observe(r.c.id, false, l.n.now())
+	}
 	for _, nd := range r.nodes {
 		addrs := l.n.hearsay(nd.Addrs, r.fromLocal)
 		if len(addrs) == 0 || l.n.table.Blocked(nd.ID) {

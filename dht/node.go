@@ -76,6 +76,8 @@ type Config struct {
 
 	RequestRate  float64 // requests per second served to one link; default 50
 	RequestBurst int     // default 100
+
+	RecordConfig
 }
 
 // Time and size limits (spec dht 0; where ours differ, the reason is there).
@@ -129,6 +131,7 @@ type Node struct {
 	stats    lookupStats
 	tasks    tasks
 	restored restored
+	records  records
 
 	// Mailboxes of the loops; a full one is reported to the sender.
 	revalidate chan revalidation
@@ -144,6 +147,7 @@ type Node struct {
 	strangers   gcra // requests of links not, or no longer, registered
 	replyPool   sync.Pool
 	contactPool sync.Pool
+	valuesPool  sync.Pool
 }
 
 // New returns a node with an empty table. It does nothing until Run, except
@@ -163,6 +167,9 @@ func New(cfg Config) (*Node, error) {
 	// A fleet may share one list of seeds; we need none of ourselves.
 	cfg.Seeds = slices.DeleteFunc(slices.Clone(cfg.Seeds), func(s Seed) bool { return s.ID == cfg.ID })
 	cfg.defaults()
+	if err := cfg.RecordConfig.defaults(cfg.ID); err != nil {
+		return nil, err
+	}
 	tc := table.Config{Self: cfg.ID, K: cfg.K, AllowLoopback: cfg.AllowLoopback}
 	if cfg.AllowLoopback { // contract: lifts the diversity rules too
 		tc.MaxPerIP, tc.MaxPerSubnet = table.Unlimited, table.Unlimited
@@ -184,11 +191,13 @@ func New(cfg Config) (*Node, error) {
 	n.dials.init(cfg.AllowLoopback)
 	n.trust.init()
 	n.restored.init()
+	n.records.init(cfg.RecordConfig, cfg.AllowLoopback)
 	n.strangers.init(cfg.RequestRate, cfg.RequestBurst)
 	n.lastHeard.Store(math.MinInt64)
 	n.lastDrop.Store(math.MinInt64)
 	n.replyPool.New = func() any { return new(replyBuf) }
 	n.contactPool.New = func() any { return new(contactBuf) }
+	n.valuesPool.New = func() any { return new(valuesBuf) }
 	return n, nil
 }
 
@@ -205,6 +214,8 @@ func (n *Node) Run(ctx context.Context) error {
 	if !n.tasks.open(ctx) {
 		return fmt.Errorf("%w: Run was called before", ErrConfig)
 	}
+	n.records.memory.Open()
+	defer n.records.memory.Close()
 	var wg sync.WaitGroup
 	for name, loop := range map[string]func(context.Context){
 		"bootstrap":   n.bootstrapLoop,
@@ -213,6 +224,7 @@ func (n *Node) Run(ctx context.Context) error {
 		"refresh":     n.refreshLoop,
 		"check":       n.checkLoop,
 		"revalidate":  n.revalidateLoop,
+		"records":     n.publishLoop,
 	} {
 		wg.Go(func() { n.supervise(ctx, name, loop) })
 	}

@@ -137,8 +137,10 @@ func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now 
 		n.send(l, wire.AppendError(buf[:0], req, wire.CodeUnsupported, "unknown request"))
 	case m.Type == wire.Ping:
 		n.send(l, wire.AppendPong(buf[:0], req))
-	case m.Type == wire.Store || m.Type == wire.Get:
-		n.send(l, wire.AppendError(buf[:0], req, wire.CodeNotKept, "no records are kept here"))
+	case m.Type == wire.Store:
+		n.serveStore(l, req, m.Record, buf, now)
+	case m.Type == wire.Get:
+		n.serveGet(l, req, &m.Target)
 	default:
 		n.serveFindNode(l, req, &m.Target, buf)
 	}
@@ -148,12 +150,18 @@ func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now 
 // requester, without suspects, and without addresses that mean nothing where
 // the requester is.
 func (n *Node) serveFindNode(l Link, req uint64, target *table.ID, buf *replyBuf) {
+	w := wire.BeginNodes(buf[:0], req)
+	n.appendClosest(l, &w, target)
+	n.send(l, w.Bytes())
+}
+
+// appendClosest adds the contacts to an answer that goes out over l.
+func (n *Node) appendClosest(l Link, w *wire.NodesWriter, target *table.ID) {
 	cb := n.contactPool.Get().(*contactBuf)
 	defer n.contactPool.Put(cb)
 	requester := l.PeerID()
 	local := table.LocalScope(table.Canonical(l.RemoteAddr()).Addr())
 	want := min(n.table.K(), wire.MaxContacts)
-	w := wire.BeginNodes(buf[:0], req)
 	for _, c := range n.table.Closest(cb[:0], *target, want+spareContacts) {
 		id := c.ID()
 		if w.Len() == want {
@@ -163,7 +171,6 @@ func (n *Node) serveFindNode(l Link, req uint64, target *table.ID, buf *replyBuf
 			w.Add(&id, c.Addrs(), func(a table.Addr) bool { return local || a.Type != table.Lan })
 		}
 	}
-	n.send(l, w.Bytes())
 	clear(cb[:]) // the pool must not keep contacts alive
 }
 

@@ -136,6 +136,9 @@ func printRouting(w io.Writer, s *view.Snapshot) error {
 	if _, err := fmt.Fprintln(w, savedWords(&s.DHT.Saved, s.At)); err != nil {
 		return err
 	}
+	if err := printRecords(w, &s.DHT); err != nil {
+		return err
+	}
 	return table(w, "BUCKET SIZE CAPACITY FRESH STALE OLDEST_S PROVEN_S_AGO", func(row func(...any)) {
 		for _, b := range s.DHT.Buckets {
 			row(b.Index, b.Size, b.Capacity, b.Fresh, b.Stale, int(b.OldestS), int(b.LastRefreshS))
@@ -159,6 +162,24 @@ func savedWords(v *view.Saved, now time.Time) string {
 		out += "; the last run's file was not used: " + safe(v.Discarded)
 	}
 	return out
+}
+
+// printRecords shows what the node publishes and what it keeps for others.
+func printRecords(w io.Writer, d *view.DHT) error {
+	r := &d.Records
+	if _, err := fmt.Fprintf(w, "records: %d rooms and %d presences of our own, %d of others; cache %d bytes, %d hits, %d misses, %d evicted\n",
+		r.Rooms, r.Presences, r.Foreign, d.Cache.Bytes, d.Cache.Hits, d.Cache.Misses, d.Cache.Evicted); err != nil {
+		return err
+	}
+	if len(r.Own) == 0 {
+		return nil
+	}
+	return table(w, "PUBLISHED KIND HOLDERS AGE_S EXPIRES_S WITHDRAWN", func(row func(...any)) {
+		for i := range r.Own {
+			o := &r.Own[i]
+			row(o.Label, o.Kind, o.Holders, int(o.AgeS), int(o.ExpiresS), o.Withdrawn)
+		}
+	})
 }
 
 func printLinks(w io.Writer, s *view.Snapshot) error {

@@ -189,6 +189,8 @@ func dhtFamilies() []family {
 			emit(float64(s.DHT.Cache.Hits), "hit")
 			emit(float64(s.DHT.Cache.Misses), "miss")
 			emit(float64(s.DHT.Cache.Evicted), "evicted")
+			emit(float64(s.DHT.Records.Expired), "expired")
+			emit(float64(s.DHT.Records.Dropped), "dropped")
 		}},
 		{"signalbox_dht_saves_total", "Saves of what the DHT remembers, by what became of them; kept ones left routing.json as it was.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {
 			emit(float64(s.DHT.Saved.Saves-s.DHT.Saved.KeptTimes), "ok")
@@ -205,5 +207,21 @@ func dhtFamilies() []family {
 			emit(truth(s.DHT.Saved.TrustDiscarded != ""), "trust")
 		}},
 		gaugeOf("signalbox_dht_cache_bytes", "Size of what strangers make us remember.", func(s *view.Snapshot) float64 { return float64(s.DHT.Cache.Bytes) }),
+	}
+}
+
+func recordFamilies() []family {
+	return []family{
+		{"signalbox_dht_records", "Signed records: of our own, by kind, and of others, kept here.", gauge, []string{"of"}, func(s *view.Snapshot, emit put) {
+			emit(float64(s.DHT.Records.Rooms), "own_rooms")
+			emit(float64(s.DHT.Records.Presences), "own_presences")
+			emit(float64(s.DHT.Records.Foreign), "others")
+		}},
+		{"signalbox_dht_records_published_total", "Copies of our records offered to peers, by outcome.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {
+			emit(float64(s.DHT.Records.Published), "taken")
+			emit(float64(s.DHT.Records.Unpublished), "not_taken")
+		}},
+		counterOf("signalbox_dht_records_kept_total", "Records of others taken.", func(s *view.Snapshot) float64 { return float64(s.DHT.Records.Kept) }),
+		{"signalbox_dht_records_refused_total", "Records of others refused, by why.", counter, []string{"reason"}, func(s *view.Snapshot, emit put) { byName(emit, s.DHT.Records.Refused) }},
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // families is every metric but those of an Observer, in the order of the page.
 func families() []family {
-	return slices.Concat(wzpFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies())
+	return slices.Concat(wzpFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies(), recordFamilies())
 }
 
 // wzpFamilies are the names of wzp-relay that this node fills with truth (spec

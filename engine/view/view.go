@@ -276,6 +276,7 @@ type DHT struct {
 	Diversity  Diversity         `json:"diversity"`
 	Cache      Cache             `json:"cache"`
 	Saved      Saved             `json:"saved"`
+	Records    Records           `json:"records"`
 	PeersTable []Peer            `json:"peers_table"`
 }
 
