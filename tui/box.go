@@ -15,8 +15,6 @@ type box struct {
 	// rows makes the text for a width, foot the last line.
 	rows func(w int, st *style.Set) []string
 	foot func() string
-	// refresh, if set, is called with the clock.
-	refresh func()
 }
 
 // open shows a box.

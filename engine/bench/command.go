@@ -19,7 +19,8 @@ loopback so that its CPU is its own, or on --target. Loss is reported beside
 latency, and the node's CPU per delivered packet is the headline.`,
 	}
 	c.AddCommand(roomsCommand("room", "One room", RoomsParams{Rooms: 1, People: 5}),
-		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}), dispatchCommand())
+		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}),
+		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand())
 	return c
 }
 
@@ -55,7 +56,10 @@ func roomsCommand(name, short string, p RoomsParams) *cobra.Command {
 	f.IntVar(&p.Talkers, "talkers", 0, "people in each room that talk (default: all)")
 	f.IntVar(&p.PPS, "pps", 50, "packets a second of each talker")
 	f.IntVar(&p.Payload, "payload", 108, "bytes of payload after the 12 byte header")
-	f.Float64Var(&p.Seconds, "seconds", 10, "how long they talk")
+	if name == "join-storm" {
+		f.IntVar(&p.Storm, "clients", p.Storm, "clients that join at once, ten to a room, after the first third")
+	}
+	f.Float64Var(&p.Seconds, "seconds", max(p.Seconds, 10), "how long they talk")
 	f.BoolVar(&p.Reports, "reports", false, "each talker reports its quality once a second")
 	f.IntVar(&p.Freeze, "freeze", 0, "listeners of the first room whose traffic stops, without a close, for the middle third")
 	f.IntVar(&p.Flood, "flood", 0, "forged QUIC Initials a second for the middle third")

@@ -26,6 +26,7 @@ type RoomsParams struct {
 	Reports bool    `json:"reports"` // every talker reports its quality once a second
 	Freeze  int     `json:"freeze"`  // listeners of room 0 whose traffic stops for the middle third
 	Flood   int     `json:"flood"`   // forged QUIC Initials a second for the middle third
+	Storm   int     `json:"storm"`   // clients that join rooms of their own, all at once, after the first third
 }
 
 // fill applies defaults.
@@ -59,6 +60,7 @@ type party struct {
 
 	phase atomic.Int32 // third of the time that is running
 	hist  [phases]histogram
+	storm *stormReport // written by middleThird, read after it has ended
 	all   histogram
 }
 
@@ -213,7 +215,7 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	res.Corrupt, res.Reordered = corrupt, reordered
 	res.LatencyUS = pt.all.quantiles()
 	res.measure(before, after)
-	if p.Freeze > 0 || p.Flood > 0 {
+	if p.Freeze > 0 || p.Flood > 0 || p.Storm > 0 {
 		res.Extra = pt.faultReport(before, after, flooded.Load())
 	}
 	cancel()
@@ -232,6 +234,9 @@ func (pt *party) faultReport(before, after reading, flooded uint64) map[string]a
 		"before_us": pt.hist[0].quantiles(), "during_us": pt.hist[1].quantiles(), "after_us": pt.hist[2].quantiles(),
 		"forged_initials": flooded, "frozen_received": pt.frozenReceived(),
 		"note": "expected, delivered and lost are those of receivers that were not frozen",
+	}
+	if pt.storm != nil {
+		out["storm"] = pt.storm
 	}
 	if before.ok && after.ok {
 		out["node_goroutines"] = [2]int{before.snap.Node.Goroutines, after.snap.Node.Goroutines}
@@ -325,6 +330,13 @@ func (pt *party) middleThird(ctx context.Context, addr netip.AddrPort, p RoomsPa
 		if err := g.Freeze(true); err != nil {
 			return err
 		}
+	}
+	if p.Storm > 0 {
+		rep, err := storm(ctx, addr, p.Storm)
+		if err != nil {
+			return err
+		}
+		pt.storm = rep
 	}
 	if p.Flood > 0 {
 		fctx, cancel := context.WithTimeout(ctx, third)

@@ -17,7 +17,7 @@ import (
 
 // acceptors take finished handshakes. quic-go queues 32 and refuses what does
 // not fit; each waiting acceptor is one place more.
-const acceptors = 4
+const acceptors = 128
 
 // closeNormal is what clients are told when nothing is wrong (spec wzp 1.6).
 const closeNormal = "normal close"
