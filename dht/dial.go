@@ -13,8 +13,8 @@ import (
 const (
 	maxDialTries  = 4                // addresses tried for one peer
 	failedFor     = 30 * time.Second // an address that failed is left alone, doubling
-	failedForMax  = 30 * time.Minute
-	prefixRate    = 0.5 // dials per second into one /24 or /48
+	failedForMax  = 5 * time.Minute  // longer, and a network whose parting has healed stays apart
+	prefixRate    = 0.5              // dials per second into one /24 or /48
 	prefixBurst   = 16
 	maxRemembered = 2048 // failed addresses, and prefixes
 )

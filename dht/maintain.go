@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
+	mrand "math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"signalbox/dht/table"
+	"signalbox/dht/wire"
 	"signalbox/engine/view"
 )
 
@@ -20,10 +23,14 @@ const (
 	refreshEvery     = 2 * time.Minute
 	refreshAfter     = 900 * time.Second // a bucket without proof of life or probe since then
 	refreshPerPass   = 4
-	checkEvery       = 45 * time.Second
-	checksPerPass    = 16
+	checkEvery       = 15 * time.Second
+	checksPerPass    = 8
+	suspectsEvery    = 3 // passes between two probes of one that did not answer
 	readmitPerPass   = 16
-	probesAtOnce     = 4
+	probesAtOnce     = 8
+	askSeeds         = 4 // asked beside the neighbours in a self-lookup
+	askOthers        = 2
+	askConnects      = 3
 	maxWitnesses     = 2
 	bootEvery        = 15 * time.Second
 	bootBackoff      = time.Second
@@ -143,8 +150,57 @@ func (n *Node) selfLookup(ctx context.Context) {
 	if n.table.Len() == 0 {
 		return
 	}
+	n.askWide(ctx)
 	if _, err := n.Lookup(ctx, n.cfg.ID); err != nil && ctx.Err() == nil {
 		n.log.Debug("dht self-lookup failed", "err", err)
+	}
+}
+
+// askWide asks the seeds and some other contacts who is near us, and connects
+// to those we do not know. A lookup begins with our own neighbours, who after a
+// parting know as little of the other half as we do; those here may know more.
+func (n *Node) askWide(ctx context.Context) {
+	var ask []*session
+	for _, s := range n.cfg.Seeds {
+		if link := n.reg.best(s.ID); link != nil && len(ask) < askSeeds {
+			ask = append(ask, link)
+		}
+	}
+	others := n.table.Contacts(nil)
+	mrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	for _, c := range others[:min(len(others), askOthers)] {
+		if link := n.reg.best(c.ID()); link != nil {
+			ask = append(ask, link)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, s := range ask {
+		wg.Go(func() { n.contain("ask wide", func() { n.askNear(ctx, s) }) })
+	}
+	wg.Wait()
+}
+
+// askNear asks one peer who is near us and connects to the nearest it names.
+func (n *Node) askNear(ctx context.Context, s *session) {
+	m, _, err := n.request(ctx, s, wire.Nodes, func(buf []byte, req uint64) []byte {
+		return wire.AppendFindNode(buf, req, &n.cfg.ID)
+	})
+	if err != nil {
+		return
+	}
+	local := table.LocalScope(table.Canonical(s.link.RemoteAddr()).Addr())
+	left := askConnects
+	for _, nd := range m.Nodes {
+		if left == 0 {
+			return
+		}
+		if nd.ID == n.cfg.ID || n.table.Get(nd.ID) != nil {
+			continue
+		}
+		left--
+		if _, err := n.connect(ctx, nd.ID, n.hearsay(nd.Addrs, local), false); err != nil {
+			n.log.Debug("dht peer near us not reached", "peer", nd.ID.Short(), "err", err)
+		}
 	}
 }
 
@@ -208,7 +264,7 @@ func (n *Node) silentBuckets(now int64) []int {
 		if probe >= 0 {
 			age = min(age, probe)
 		}
-		if age > int64(refreshAfter) {
+		if age > spread(uint64(now-age), uint64(i), n.cfg.ID, int64(refreshAfter)) {
 			debts = append(debts, debt{i, age})
 		}
 	}
@@ -222,26 +278,20 @@ func (n *Node) silentBuckets(now int64) []int {
 
 const never = int64(1<<63 - 1)
 
-// checkLoop asks silent contacts whether they are alive, so that a dead one
-// goes even from a bucket nobody contends for; and offers connected peers that
-// found no place earlier.
+// checkLoop asks contacts whether they are alive, so that a dead one goes even
+// from a bucket nobody contends for; and offers connected peers that found no
+// place earlier.
 func (n *Node) checkLoop(ctx context.Context) {
-	for sleep(ctx, jitter(checkEvery)) {
-		n.check(ctx)
-		n.readmit()
+	for pass := 0; sleep(ctx, jitter(checkEvery)); pass++ {
+		n.check(ctx, pass)
+		if pass%suspectsEvery == 0 {
+			n.readmit()
+		}
 	}
 }
 
-func (n *Node) check(ctx context.Context) {
-	now := n.now()
-	list := n.table.Stale(nil, now)
-	for _, c := range n.table.Contacts(nil) {
-		if c.Failures() > 0 && !c.Stale(now) {
-			list = append(list, c)
-		}
-	}
-	list = list[:min(len(list), checksPerPass)]
-	n.probeAll(ctx, list, func(c *table.Contact, since int64, err error) {
+func (n *Node) check(ctx context.Context, pass int) {
+	n.probeAll(ctx, n.due(n.now(), pass), func(c *table.Contact, since int64, err error) {
 		limit := removeAfterFresh
 		if c.Stale(n.now()) {
 			limit = removeAfterStale
@@ -250,6 +300,53 @@ func (n *Node) check(ctx context.Context) {
 			n.removeSilent(c, since)
 		}
 	})
+}
+
+// due picks whom to ask now: those whose link was lost, since most of them are
+// dead and we would go on telling others of them; now and then those that did
+// not answer; and those silent for long, the longest first.
+func (n *Node) due(now int64, pass int) []*table.Contact {
+	type claim struct {
+		c       *table.Contact
+		urgency int64
+	}
+	var claims []claim
+	for _, c := range n.table.Contacts(nil) {
+		silent := now - c.LastSeen()
+		switch {
+		case c.Failures() > 0:
+			if pass%suspectsEvery == 0 {
+				claims = append(claims, claim{c, silent})
+			}
+		case n.reg.best(c.ID()) == nil:
+			claims = append(claims, claim{c, never})
+		case silent > n.patience(c):
+			claims = append(claims, claim{c, silent})
+		}
+	}
+	slices.SortStableFunc(claims, func(a, b claim) int { return cmp.Compare(b.urgency, a.urgency) })
+	var out []*table.Contact
+	for _, d := range claims[:min(len(claims), checksPerPass)] {
+		out = append(out, d.c)
+	}
+	return out
+}
+
+// patience is how long a contact may be silent before it is asked: half of
+// LiveThreshold to all of it, another length after every proof of life, so that
+// the contacts of a fleet that started at once are not all asked at once.
+func (n *Node) patience(c *table.Contact) int64 {
+	id := c.ID()
+	return spread(uint64(c.LastSeen()), uint64(id[0])<<8|uint64(id[1]), n.cfg.ID, int64(table.LiveThreshold)/4*3)
+}
+
+// spread is a time between two thirds and four thirds of d that hangs on what
+// it is for, so that what began at once does not come due at once.
+func spread(at, what uint64, self table.ID, d int64) int64 {
+	x := at ^ what<<32 ^ binary.BigEndian.Uint64(self[8:])
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return d/3*2 + int64(float64((x^x>>31)>>11)/(1<<53)*float64(d/3*2))
 }
 
 // probeAll asks every contact, probesAtOnce at a time; f may run concurrently.

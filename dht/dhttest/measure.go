@@ -1,0 +1,150 @@
+package dhttest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"signalbox/dht/table"
+)
+
+// Grow adds n nodes evenly over d. The first seeds of them are what the others
+// begin with; it returns those.
+func (s *Swarm) Grow(n, seeds int, d time.Duration) ([]*Peer, error) {
+	var first []*Peer
+	for i := range n {
+		p, err := s.Add(Spec{Seeds: first})
+		if err != nil {
+			return nil, err
+		}
+		if i < seeds {
+			first = append(slices.Clone(first), p)
+		}
+		if d > 0 {
+			s.Sleep(d / time.Duration(n))
+		}
+	}
+	return first, nil
+}
+
+// Sample describes measured lookups.
+type Sample struct {
+	Count int
+	AtOne int                      // how many at a time; default 10
+	From  func(p *Peer) bool       // who may ask; nil: everybody
+	To    func(from, p *Peer) bool // who may be looked for; nil: everybody
+	Keys  bool                     // keys that nobody has are looked for instead
+}
+
+// Summary is what a sample of lookups came to.
+type Summary struct {
+	Lookups int
+	Exact   float64 // share that found the closest live node, as the first
+	Closest float64 // mean share of the k closest live nodes found
+	Worst   float64 // the smallest such share
+	Errors  int
+	Dead    float64 // dead nodes per lookup among those found
+	Stale   float64 // share of the contacts told by others that were dead
+	Hops    float64 // mean
+	HopsMax int
+	Queries float64 // mean
+	Msgs    float64 // mean: queries, and the answers to them
+	Dials   float64 // mean
+	P50     time.Duration
+	P99     time.Duration
+}
+
+// String is one line for logs.
+func (m Summary) String() string {
+	return fmt.Sprintf("%d lookups: exact %.4f, closest %.4f (worst %.2f), errors %d, dead %.3f, stale %.4f, hops %.2f (max %d), queries %.1f, messages %.1f, dials %.1f, p50 %v, p99 %v",
+		m.Lookups, m.Exact, m.Closest, m.Worst, m.Errors, m.Dead, m.Stale, m.Hops, m.HopsMax, m.Queries, m.Msgs, m.Dials,
+		m.P50.Round(time.Millisecond), m.P99.Round(time.Millisecond))
+}
+
+// Measure runs lookups from nodes and for nodes drawn from the seed.
+func (s *Swarm) Measure(ctx context.Context, what Sample) Summary {
+	type job struct {
+		from   *Peer
+		target table.ID
+	}
+	live := s.Live()
+	slices.SortFunc(live, func(a, b *Peer) int { return a.Index - b.Index }) // not by the order of their goroutines
+	var jobs []job
+	for tries := 0; len(jobs) < what.Count && tries < 100*what.Count; tries++ {
+		from := live[draw(s, func(r *rand.Rand) int { return r.IntN(len(live)) })]
+		if from.Node == nil || what.From != nil && !what.From(from) {
+			continue
+		}
+		if what.Keys {
+			jobs = append(jobs, job{from, draw(s, RandomID)})
+			continue
+		}
+		to := live[draw(s, func(r *rand.Rand) int { return r.IntN(len(live)) })]
+		if to == from || what.To != nil && !what.To(from, to) {
+			continue
+		}
+		jobs = append(jobs, job{from, to.ID})
+	}
+	outs := make([]Outcome, len(jobs))
+	places := make(chan struct{}, or(what.AtOne, 10))
+	var wg sync.WaitGroup
+	for i, j := range jobs {
+		places <- struct{}{}
+		wg.Go(func() {
+			outs[i] = j.from.Measure(ctx, j.target)
+			<-places
+		})
+	}
+	wg.Wait()
+	return summarise(outs)
+}
+
+func summarise(outs []Outcome) Summary {
+	m := Summary{Lookups: len(outs), Worst: 1}
+	if len(outs) == 0 {
+		return m
+	}
+	var took []time.Duration
+	told, stale := 0, 0
+	for _, o := range outs {
+		if o.Err != nil {
+			m.Errors++
+		}
+		if o.Exact {
+			m.Exact++
+		}
+		m.Closest += o.Closest
+		m.Worst = min(m.Worst, o.Closest)
+		m.Dead += float64(o.Dead)
+		m.Hops += float64(o.Hops)
+		m.HopsMax = max(m.HopsMax, o.Hops)
+		m.Queries += float64(o.Queries)
+		m.Msgs += float64(o.Queries + o.Replies)
+		m.Dials += float64(o.Dials)
+		told, stale = told+o.Told, stale+o.Stale
+		took = append(took, o.Took)
+	}
+	for _, v := range []*float64{&m.Exact, &m.Closest, &m.Dead, &m.Hops, &m.Queries, &m.Msgs, &m.Dials} {
+		*v /= float64(len(outs))
+	}
+	m.Stale = float64(stale) / float64(max(told, 1))
+	slices.Sort(took)
+	m.P50, m.P99 = took[(len(took)-1)/2], took[(len(took)-1)*99/100]
+	return m
+}
+
+// Rate is how many messages were sent in each second of d.
+func (s *Swarm) Rate(d time.Duration) []uint64 {
+	var out []uint64
+	last := s.net.sent.Load()
+	for end := s.Now() + int64(d); s.Now() < end; {
+		s.Sleep(time.Second)
+		now := s.net.sent.Load()
+		out = append(out, now-last)
+		last = now
+	}
+	return out
+}
