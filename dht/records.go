@@ -20,7 +20,8 @@ import (
 
 // Bounds of our own records.
 const (
-	maxOwn            = 16384
+	// MaxOwnRecords is how many records a node may publish.
+	MaxOwnRecords     = 16384
 	defaultCacheBytes = 16 << 20
 	shownOwn          = 32 // in a snapshot
 )
@@ -138,7 +139,7 @@ func (n *Node) Publish(s Statement) error {
 	defer r.mu.Unlock()
 	o := r.own[k]
 	switch {
-	case o == nil && len(r.own) >= maxOwn:
+	case o == nil && len(r.own) >= MaxOwnRecords:
 		return ErrBusy
 	case o == nil:
 		o = &ownRecord{}

@@ -529,7 +529,7 @@ func TestPublishRefuses(t *testing.T) {
 		if err := mute.Publish(ok); !errors.Is(err, ErrConfig) {
 			t.Error("without a key:", err)
 		}
-		for i := range maxOwn {
+		for i := range MaxOwnRecords {
 			binary.BigEndian.PutUint64(ok.Key[:], uint64(i))
 			if err := n.Publish(ok); err != nil {
 				t.Fatal(i, err)

@@ -80,9 +80,13 @@ func (e *Engine) compose(disk state.Disk) error {
 	e.dht, err = dht.New(dht.Config{
 		ID: id, ListenAddrs: []netip.AddrPort{e.edge.Addr()}, Seeds: seeds, AllowLoopback: e.cfg.DHT.AllowLoopback,
 		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e},
+		RecordConfig: dht.RecordConfig{Key: e.keys.DHT, CacheBytes: cacheBytes(e.cfg.DHT.CacheBytes)},
 	})
 	if err != nil {
 		return err
+	}
+	if err := e.openDirectory(); err != nil {
+		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
 	e.judge.seeds = len(seeds)
 	e.saver = newSaver(e.cfg.StateDir, id, e.cfg.DHT.SaveInterval, disk)

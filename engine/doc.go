@@ -16,6 +16,7 @@
 //	dht link writer         1 per link          its connection ends
 //	dht maintenance         a fixed few         dht.Node.Run returns
 //	publisher               1                   Run's context ends
+//	directory               1                   Run's context ends
 //	saver                   1                   Run's context ends; the last save is given 2 s
 //	one save                at most 1           the disk answers: Run does not wait for one that hangs
 //	admin and metrics HTTP  per connection      Run's context ends
@@ -28,6 +29,7 @@
 // none is held across a send, a dial, a stream open, a disk write or a wait.
 //
 //	Engine.cmdMu        one command at a time (plan, apply, undo, expiry)
+//	directory.mu        what is listed in the DHT
 //	relay stripe        room by name, join only
 //	relay room          roster, tier, emptiness
 //	relay.Relay         retired counts and the list of live rings

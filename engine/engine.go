@@ -81,6 +81,7 @@ type Engine struct {
 	signalsLost atomic.Uint64
 	handshakes  handshakeTimes
 	endings     endingLog
+	directory   directory
 	flight      *flight.Recorder // constant after New
 
 	// Owned by the publisher.

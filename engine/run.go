@@ -36,6 +36,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.serveAdmin(gctx) })
 	g.Go(func() error { return e.serveMetrics(gctx) })
 	g.Go(func() error { e.publishLoop(gctx); return nil })
+	g.Go(func() error { e.directoryLoop(gctx); return nil })
 	g.Go(func() error { e.saver.loop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
 	g.Go(func() error {
@@ -145,6 +146,7 @@ func (e *Engine) setDraining(on bool) {
 	e.draining.Store(on)
 	e.relay.SetDraining(on)
 	e.edge.SetDraining(on)
+	e.enlist(!on)
 	kind, msg := "drain", "draining: nobody new is admitted"
 	if !on {
 		kind, msg = "undrain", "admitting again"

@@ -57,6 +57,7 @@ type SSH struct {
 // DHT is the Kademlia node.
 type DHT struct {
 	Join          []string      `koanf:"join"`           // ID@HOST:PORT, see ParseJoin
+	CacheBytes    int           `koanf:"cache_bytes"`    // what strangers may make us remember; 0: nothing
 	AllowLoopback bool          `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
 	SaveInterval  time.Duration `koanf:"save_interval"`  // about how often routing.json and trust.json are written
 }
@@ -158,7 +159,7 @@ func Default() Config {
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,
-		DHT:          DHT{SaveInterval: 10 * time.Minute},
+		DHT:          DHT{SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{
 			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,

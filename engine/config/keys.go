@@ -56,6 +56,7 @@ var keys = withKinds([]Key{
 	{Name: "ssh.listen", Flag: "ssh", Arg: "ADDR", Help: "serve the console over SSH, host:port (default off)"},
 	{Name: "ssh.authorized_keys", Flag: "ssh-authorized-keys", Arg: "FILE", Help: "file that says who may use the console over SSH"},
 	{Name: "dht.join", Flag: "dht-join", Arg: "ID@ADDR", Lists: true, Help: "bootstrap peer, ID@HOST:PORT (repeatable)"},
+	{Name: "dht.cache_bytes", Arg: "N", Help: "memory for other nodes' records and for what lookups found; 0: none is kept"},
 	{Name: "dht.allow_loopback", Flag: "insecure-allow-loopback", Help: "lift the loopback and IP-diversity rules, for tests and demos"},
 	{Name: "dht.save_interval", Arg: "DURATION", Help: "about how often the DHT's peers and trust are written to the state directory"},
 	{Name: "dispatch.shards", Flag: "shards", Arg: "N", Help: "shards of each plane"},

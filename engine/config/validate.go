@@ -67,6 +67,9 @@ func (c *Config) validate(o Origins) error {
 	between(k, "max_sessions", c.MaxSessions, 1, 10_000_000)
 	between(k, "metrics_port", c.Legacy.MetricsPort, 0, 65535)
 	between(k, "ws_port", c.Legacy.WSPort, 0, 65535)
+	if b := c.DHT.CacheBytes; b != 0 {
+		between(k, "dht.cache_bytes", b, 1<<16, 4<<30)
+	}
 	between(k, "dht.save_interval", c.DHT.SaveInterval, 100*time.Millisecond, 24*time.Hour)
 	c.validateDispatch(k)
 	c.validateLimits(k)
