@@ -169,7 +169,7 @@ func (e *Engine) closeAll() error {
 	if e.edge != nil {
 		errs = append(errs, e.edge.Close())
 	}
-	for _, l := range []net.Listener{e.admin, e.metrics} {
+	for _, l := range []net.Listener{e.admin, e.metrics, e.web} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)

@@ -68,6 +68,7 @@ type Engine struct {
 	info    Info
 	admin   net.Listener
 	metrics net.Listener
+	web     net.Listener
 	ready   chan struct{}
 	wake    chan struct{} // capacity 1: publish now
 	quit    chan struct{} // closed by the first Drain that ends Run
@@ -143,6 +144,9 @@ func (e *Engine) open() error {
 		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
 	}
 	if err := e.listenAdmin(); err != nil {
+		return err
+	}
+	if err := e.listenWeb(); err != nil {
 		return err
 	}
 	return e.openFlight() // last: what another node of this directory has left is not ours to judge

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.edge.Run(gctx, func(c *quicnet.Conn) { e.accept(gctx, c) }) })
 	g.Go(func() error { return e.serveAdmin(gctx) })
 	g.Go(func() error { return e.serveMetrics(gctx) })
+	g.Go(func() error { return e.serveWeb(gctx) })
 	g.Go(func() error { e.publishLoop(gctx); return nil })
 	g.Go(func() error { e.directoryLoop(gctx); return nil })
 	g.Go(func() error { e.saver.loop(gctx); return nil })
@@ -105,6 +107,10 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 		c.Close(0, closeReason)
 		e.event(view.Event{Kind: "unserved", Severity: view.Warn, Subject: sni, Message: fmt.Sprintf("%s asked for %s, which this version does not serve", c.RemoteAddr(), sni)})
 	default:
+		if strings.HasPrefix(sni, rawPrefix) {
+			c.Close(0, closeReason)
+			return
+		}
 		e.serveMedia(ctx, c)
 	}
 }

@@ -24,6 +24,7 @@ type Config struct {
 	AdvertiseAddr string        `koanf:"advertise_addr"` // told to clients and DHT peers; empty: guessed
 	AdminSocket   string        `koanf:"admin_socket"`   // unix socket; empty: StateDir/admin.sock
 	MetricsAddr   string        `koanf:"metrics_addr"`   // HTTP host:port; empty: off
+	WSOrigins     []string      `koanf:"ws_origins"`     // hosts whose pages may use the bridge, beside our own
 	WSAddr        string        `koanf:"ws_addr"`        // WebSocket bridge host:port; empty: off
 	LogLevel      string        `koanf:"log_level"`      // debug, info, warn, error
 	LogFormat     string        `koanf:"log_format"`     // auto, text, json

@@ -48,6 +48,7 @@ var keys = withKinds([]Key{
 	{Name: "advertise_addr", Flag: "advertise", Arg: "ADDR", Help: "address told to clients and DHT peers (default guessed)"},
 	{Name: "admin_socket", Flag: "admin", Arg: "PATH", Help: "admin socket (default $RUNTIME_DIRECTORY/admin.sock, else <state-dir>/admin.sock)"},
 	{Name: "metrics_addr", Flag: "metrics", Arg: "ADDR", Help: "serve /metrics, /healthz and /readyz over HTTP, host:port (default off)"},
+	{Name: "ws_origins", Flag: "ws-origin", Arg: "HOST", Help: "host whose pages may use the bridge beside our own; may be a pattern", Lists: true},
 	{Name: "ws_addr", Flag: "ws", Arg: "ADDR", Help: "serve the WebSocket bridge GET /ws/<room>, host:port (default off)"},
 	{Name: "log_level", Flag: "log-level", Arg: "LEVEL", Help: "what is logged: debug, info, warn or error"},
 	{Name: "log_format", Flag: "log-format", Arg: "FORMAT", Help: "how it is logged: auto, text or json; auto is text on a terminal"},

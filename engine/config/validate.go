@@ -146,6 +146,9 @@ func (c *Config) warnings(o Origins) []string {
 			out = append(out, fmt.Sprintf("%s has no effect: %s (%s)", w.key, w.why, from))
 		}
 	}
+	if c.Legacy.StaticDir != "" && c.WSAddr == "" {
+		out = append(out, "static_dir has no effect: it is served beside the WebSocket bridge, and ws_addr is off")
+	}
 	for _, p := range c.Peers {
 		if p.Unproven {
 			out = append(out, fmt.Sprintf("peers: %s is admitted although it cannot prove who it is", cmp.Or(p.Label, p.URL)))
@@ -166,11 +169,9 @@ var unserved = []struct{ key, why string }{
 	{"peers", "federation is not built, no link is made"},
 	{"trusted", "federation is not built, no link is admitted"},
 	{"global_rooms", "federation is not built, rooms stay on this node"},
-	{"ws_addr", "the WebSocket bridge is not built"},
 	{"probe_targets", "probing is not built"},
 	{"probe_mesh", "probing is not built"},
 	{"trunking_enabled", "packets travel one to a datagram"},
-	{"static_dir", "files are not served"},
 	{"debug_tap", "the debug tap is not built; use ctl explain"},
 	{"event_log", "there are no federation events to write"},
 	{"jitter_target_depth", "wzp-relay ignores it too"},

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"signalbox/engine/config"
+	"signalbox/engine/dispatch"
+	"signalbox/engine/view"
+	"signalbox/engine/web"
+	"signalbox/relay"
+	"signalbox/relay/wire"
+)
+
+// rawPrefix begins the names of rooms of browsers that pass raw bytes among
+// themselves (web.Raw): nobody else is let into them, since what they carry is
+// no media packet to anybody else.
+const rawPrefix = "_raw."
+
+var errRawRoom = errors.New("not a name a room can have")
+
+// listenWeb binds the bridge's address, if there is one.
+func (e *Engine) listenWeb() error {
+	if e.cfg.WSAddr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", e.cfg.WSAddr)
+	if err != nil {
+		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("ws: %w", err)}
+	}
+	e.web, e.info.WS = l, l.Addr().String()
+	return nil
+}
+
+func (e *Engine) serveWeb(ctx context.Context) error {
+	if e.web == nil {
+		return nil
+	}
+	return web.New(web.Options{Door: webDoor{e}, Origins: e.cfg.WSOrigins, Static: e.cfg.Legacy.StaticDir, Log: e.log}).Serve(ctx, e.web)
+}
+
+// webDoor lets browsers in by the rules for everybody.
+type webDoor struct{ e *Engine }
+
+// WantsToken says whether a visitor must show a token first.
+func (d webDoor) WantsToken() bool { return d.e.cfg.Legacy.AuthURL != "" }
+
+// Check returns whose token it is.
+func (d webDoor) Check(context.Context, string) (fingerprint, alias string, err error) {
+	return "", "", errors.New("tokens cannot be checked here")
+}
+
+// Enter joins the room.
+func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
+	e, room := d.e, v.Room
+	if v.Raw {
+		room = rawPrefix + room
+	} else if err := roomName(room); err != nil {
+		return web.Place{}, err
+	}
+	p, err := e.relay.Join(relay.JoinRequest{
+		Room: room, Fingerprint: v.Fingerprint, Alias: v.Alias, Remote: v.Remote, Transport: "ws", Now: time.Now(),
+		Shard: fmt.Sprintf("%s/%d", planeMedia, e.media.ShardOf(v.Remote.Addr())), Close: v.Close,
+	})
+	if err != nil {
+		e.events.add(view.Event{Kind: "join_refused", Severity: view.Warn, Subject: clean(room), Message: fmt.Sprintf("%s, a browser, was refused: %v", v.Remote, err)})
+		return web.Place{}, err
+	}
+	e.events.add(view.Event{Kind: "join", Subject: clean(room), Message: fmt.Sprintf("%s (%s, a browser) joined", clean(nameOf(v.Alias, p.ID())), v.Remote)})
+	return web.Place{Seat: &webSeat{e: e, p: p, src: v.Remote.Addr(), name: nameOf(v.Alias, p.ID()), began: time.Now()}, Media: p.Wake(), Signals: p.SignalWake()}, nil
+}
+
+// roomName refuses the names that are doors, or others' rooms (spec wzp 1.3).
+func roomName(room string) error {
+	switch room {
+	case "ping", "version", "_signal", "_federation", "_probe":
+		return errRawRoom
+	}
+	if strings.HasPrefix(room, rawPrefix) || strings.HasPrefix(room, "call-") {
+		return errRawRoom
+	}
+	return nil
+}
+
+// webSeat is a browser's place in a room.
+type webSeat struct {
+	// Constant after Enter.
+	e     *Engine
+	p     *relay.Participant
+	src   netip.Addr
+	name  string
+	began time.Time
+}
+
+// Packet takes one media packet on its way through the media plane.
+func (s *webSeat) Packet(pkt []byte) {
+	s.p.Saw(pkt)
+	if now := s.e.mono(); s.p.Admit(len(pkt), now) {
+		s.e.media.Submit(now, s.src, dispatch.Media, len(pkt), mediaMsg{from: s.p, pkt: pkt})
+	}
+}
+
+// Take appends what waits for the browser.
+func (s *webSeat) Take(buf [][]byte, limit int) [][]byte { return s.p.Take(buf, limit, s.e.mono()) }
+
+// Done reports what became of it.
+func (s *webSeat) Done(sent, tooLarge, failed int) { s.p.Done(sent, tooLarge, failed) }
+
+// Signal returns the next signal for the browser.
+func (s *webSeat) Signal() wire.Signal {
+	sig, ok := s.p.NextSignal()
+	if !ok {
+		return nil
+	}
+	return sig
+}
+
+// Leave gives the place up.
+func (s *webSeat) Leave(reason string) {
+	s.p.Leave(s.e.mono())
+	room := s.p.RoomName()
+	s.e.endings.add(view.Ending{
+		At: time.Now().UTC(), Kind: "media", Subject: clean(room + "/" + s.name), Remote: s.p.Remote().String(),
+		Reason: cmp.Or(reason, "ended"), LifetimeS: time.Since(s.began).Seconds(),
+	})
+	s.e.events.add(view.Event{Kind: "leave", Subject: clean(room), Message: fmt.Sprintf("%s, a browser, left: %s", clean(s.name), reason)})
+}
