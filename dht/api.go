@@ -86,14 +86,20 @@ func (n *Node) Fill(v *view.DHT, now int64) {
 	n.stats.fill(&v.Lookups)
 	n.records.fill(v, now)
 	v.Lookups.Active = int(n.active.Load())
+	n.traces.fill(&v.Lookups, now)
 	v.RPC = view.RPC{
 		Pending: n.pending.len(),
 		Sent:    n.counts.sent.Load(),
 		OK:      n.counts.ok.Load(),
 		Timeout: n.counts.timeout.Load(),
 		Refused: n.counts.refused.Load(),
+		Stray:   n.counts.strays(),
 	}
 }
+
+func seconds(ns int64) float64 { return time.Duration(ns).Seconds() }
+
+func millis(ns int64) float64 { return float64(ns) / float64(time.Millisecond) }
 
 func (s *lookupStats) fill(v *view.Lookups) {
 	s.mu.Lock()

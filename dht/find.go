@@ -91,7 +91,7 @@ func (n *Node) findOnce(kind record.Kind, key table.ID) (*find, error) {
 // gather looks a key up and remembers the outcome.
 func (n *Node) gather(ctx context.Context, kind record.Kind, key table.ID) ([]*record.Signed, error) {
 	r := &n.records
-	l := n.newLookup(key)
+	l := n.newLookup(key, Ask{For: ForRecord, Label: "who publishes: " + kind.String()})
 	l.get = &gathering{kind: kind, key: key, wall: r.cfg.Wall(), best: map[table.ID]*gathered{}}
 	for _, e := range r.memory.Records(key, l.get.wall) {
 		if e.Kind == kind {

@@ -17,38 +17,38 @@ type Found struct {
 	Addrs []table.Addr
 }
 
-// candState is how far a lookup has got with a candidate.
-type candState uint8
-
+// What lookups are for, as the snapshot shows it.
 const (
-	candNew candState = iota
-	candAsked
-	candAnswered
-	candFailed
+	ForSelf     = "self"     // who is around us
+	ForRefresh  = "refresh"  // a key in a silent bucket
+	ForRecord   = "record"   // who keeps, or should keep, a record
+	ForOperator = "operator" // somebody wants to watch one
+	ForCaller   = "lookup"   // anything else
 )
 
-type candidate struct {
-	id      table.ID
-	addrs   []table.Addr
-	own     bool // a contact of ours: its addresses are not hearsay
-	depth   int  // hops from our table
-	state   candState
-	started int64 // monotonic ns
-	slow    bool  // asked longer than grace ago
+// Ask says what a lookup is for and how it goes about it.
+type Ask struct {
+	For   string // one of the For constants; default ForCaller
+	Label string // the target in words, for the screen
+	// Paths is how many paths go to the target that share no peer, so that one
+	// liar on the way does not decide what is found; default 1, or Config.Paths
+	// ForRecord.
+	Paths int
 }
 
 // lookup is one iterative FIND_NODE, or GET (spec dht 3.5, 3.6). Owned by
-// run's goroutine, except results.
+// run's goroutine, except results and trace.
 type lookup struct {
 	n       *Node
 	target  table.ID
-	get     *gathering   // what is looked for beside the peers; nil: nothing
-	list    []*candidate // by distance to target, at most maxCandidates
-	seen    map[table.ID]*candidate
+	get     *gathering // what is looked for beside the peers; nil: nothing
+	paths   []*path
+	known   map[table.ID]*candidate // of every path; nil for ourselves
+	pace    pace
 	asked   int // queries started
 	flying  int // queries under way
-	slow    int // of those, how many are slow
 	answers int
+	trace   *tracer
 	results chan queryResult // capacity maxQueries: a query never waits
 }
 
@@ -57,6 +57,8 @@ type queryResult struct {
 	nodes     []wire.Node
 	values    [][]byte
 	fromLocal bool
+	met       table.Addr // where the link leads
+	rtt       time.Duration
 	err       error
 }
 
@@ -64,17 +66,26 @@ type queryResult struct {
 // distance. Self is not among them. It needs Run. What it learns enters the
 // table only through the connections it makes.
 func (n *Node) Lookup(ctx context.Context, target table.ID) ([]Found, error) {
-	return n.newLookup(target).finish(ctx)
+	return n.LookupAs(ctx, target, Ask{})
 }
 
-// newLookup is a lookup that begins with what the table knows.
-func (n *Node) newLookup(target table.ID) *lookup {
+// LookupAs is Lookup for a purpose.
+func (n *Node) LookupAs(ctx context.Context, target table.ID, ask Ask) ([]Found, error) {
+	return n.newLookup(target, ask).finish(ctx)
+}
+
+// newLookup is a lookup that begins with what the table knows. It is listed
+// from now on, and must be finished.
+func (n *Node) newLookup(target table.ID, ask Ask) *lookup {
 	l := &lookup{
-		n: n, target: target, seen: map[table.ID]*candidate{n.cfg.ID: nil},
-		results: make(chan queryResult, maxQueries),
+		n: n, target: target, known: map[table.ID]*candidate{n.cfg.ID: nil},
+		trace: n.traces.begin(n, target, &ask), results: make(chan queryResult, maxQueries),
 	}
-	for _, c := range n.table.Closest(nil, target, n.table.K()) {
-		l.add(&candidate{id: c.ID(), addrs: c.Addrs(), own: true, depth: 1})
+	for range ask.Paths {
+		l.paths = append(l.paths, &path{})
+	}
+	for i, c := range n.table.Closest(nil, target, n.table.K()) {
+		l.add(l.paths[i%len(l.paths)], &candidate{id: c.ID(), own: c.Addrs(), depth: 1})
 	}
 	return l
 }
@@ -85,199 +96,271 @@ func (l *lookup) finish(ctx context.Context) ([]Found, error) {
 	n.active.Add(1)
 	defer n.active.Add(-1)
 	start := n.now()
-	err := l.run(ctx)
-	found, hops := l.found()
+	stop, err := stopPanic, error(nil) // what remains after a panic
+	var found []Found
+	var hops int
+	defer func() { n.traces.end(n, l.trace, stop, len(found), hops) }()
+	stop, err = l.run(ctx)
+	found, hops = l.found()
 	if err == nil && len(found) == 0 {
-		err = ErrNoPeers
+		stop, err = stopNobody, ErrNoPeers
 	}
 	n.stats.done(err == nil, time.Duration(n.now()-start), hops)
 	return found, err
 }
 
-// run asks until the k closest candidates that are alive have answered.
-func (l *lookup) run(ctx context.Context) error {
+// Why a lookup ended, as the snapshot says it.
+const (
+	stopConverged = "converged"   // the closest peers have all answered
+	stopEnough    = "enough"      // more peers would give the same records
+	stopSlow      = "slow_left"   // all but some that are slow
+	stopExhausted = "exhausted"   // everybody was asked; fewer than k answered
+	stopQueries   = "query_limit" // maxQueries were asked
+	stopTime      = "time_limit"  // lookupTimeout has passed
+	stopCancelled = "cancelled"   // by its caller
+	stopNobody    = "no_peers"    // nobody answered
+	stopPanic     = "panic"
+)
+
+// run asks until, on every path, the k closest candidates that are alive have
+// answered. It never waits for the slowest: who has not answered after grace
+// is left behind.
+func (l *lookup) run(ctx context.Context) (stop string, err error) {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	for {
-		l.start(ctx, &wg)
-		if l.flying == 0 || l.flying == l.slow && l.answers > 0 || l.get != nil && l.get.enough() {
-			return nil
+		if l.enough() {
+			return stopEnough, nil
 		}
-		timer := time.NewTimer(l.untilSlow())
+		l.start(ctx, &wg)
+		if l.flying == 0 || l.answers > 0 && !l.wanted() {
+			return l.verdict(), nil
+		}
+		timer := time.NewTimer(l.untilNext())
 		select {
 		case r := <-l.results:
 			l.take(r)
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return caller.Err() // our own deadline: what we have is the answer
+			if err := caller.Err(); err != nil {
+				return stopCancelled, err
+			}
+			return stopTime, nil // our own deadline: what we have is the answer
 		}
 		timer.Stop()
 	}
 }
 
-// start fills the free places. A query slower than grace gives up its place
-// but may still answer.
+// enough reports whether a lookup for records can end early: what was found
+// will not change, and it was not one path alone that said so.
+func (l *lookup) enough() bool {
+	return l.get != nil && l.get.enough() &&
+		!slices.ContainsFunc(l.paths, func(p *path) bool { return p.gave == 0 && (p.busy > 0 || p.next(l.n.table.K()) != nil) })
+}
+
+// verdict says why there is nothing left to do.
+func (l *lookup) verdict() string {
+	switch {
+	case l.flying > 0:
+		return stopSlow
+	case l.asked >= maxQueries && slices.ContainsFunc(l.paths, func(p *path) bool { return p.next(l.n.table.K()) != nil }):
+		return stopQueries
+	case l.answers < l.n.table.K():
+		return stopExhausted
+	}
+	return stopConverged
+}
+
+// start fills the free places of every path in turn. A query slower than the
+// pace of the others gives up its place but may still answer.
 func (l *lookup) start(ctx context.Context, wg *sync.WaitGroup) {
-	now := l.n.now()
-	for _, c := range l.list {
-		if c.state == candAsked && !c.slow && now-c.started >= int64(grace) {
+	now, patience := l.n.now(), l.pace.patience()
+	for _, c := range l.known {
+		if c != nil && c.state == candAsked && !c.slow && now-c.started >= int64(patience) {
 			c.slow = true
-			l.slow++
+			c.path.busy--
+			l.trace.slow(c)
 		}
 	}
-	for l.flying-l.slow < alpha && l.flying < maxInFlight && l.asked < maxQueries {
-		c := l.next()
-		if c == nil {
-			return
+	places := max(1, (alpha+len(l.paths)-1)/len(l.paths))
+	for more := true; more; {
+		more = false
+		for i, p := range l.paths {
+			if p.busy >= places || l.flying >= maxInFlight || l.asked >= maxQueries {
+				continue
+			}
+			c := p.next(l.n.table.K())
+			if c == nil {
+				continue
+			}
+			more = true
+			c.state, c.started, c.path = candAsked, now, p
+			p.busy++
+			l.asked++
+			l.flying++
+			told := c.told()
+			c.tried = append(c.tried, told...)
+			l.trace.asked(c, i, now)
+			wg.Go(func() {
+				r := queryResult{c: c, err: ErrUnreachable} // what remains after a panic
+				defer func() { l.results <- r }()
+				l.n.contain("lookup", func() { r = l.query(ctx, c, told) })
+			})
 		}
-		c.state, c.started = candAsked, now
-		l.asked++
-		l.flying++
-		wg.Go(func() {
-			r := queryResult{c: c, err: ErrUnreachable} // what remains after a panic
-			defer func() { l.results <- r }()
-			l.n.contain("lookup", func() { r = l.query(ctx, c) })
-		})
 	}
 }
 
-// next is the closest candidate not asked yet among the k closest that have
-// not failed and are not slow.
-func (l *lookup) next() *candidate {
-	k := l.n.table.K()
-	for _, c := range l.list {
-		switch {
-		case k == 0:
-			return nil
-		case c.state == candNew:
-			return c
-		case c.state == candAnswered || c.state == candAsked && !c.slow:
-			k--
+// wanted reports whether a query under way may yet change what is found: its
+// peer is among the k closest of a path and it is not overdue.
+func (l *lookup) wanted() bool {
+	now := l.n.now()
+	for _, p := range l.paths {
+		for _, c := range p.closest(l.n.table.K()) {
+			if c.state == candAsked && now-c.started < int64(grace) {
+				return true
+			}
 		}
 	}
-	return nil
+	return false
 }
 
-// untilSlow is how long to wait before another query turns slow.
-func (l *lookup) untilSlow() time.Duration {
-	now, first := l.n.now(), int64(lookupTimeout)
-	for _, c := range l.list {
-		if c.state == candAsked && !c.slow {
-			first = min(first, c.started+int64(grace)-now)
+// untilNext is how long to wait before another query turns slow or overdue.
+func (l *lookup) untilNext() time.Duration {
+	now, patience, first := l.n.now(), l.pace.patience(), int64(lookupTimeout)
+	for _, c := range l.known {
+		if c == nil || c.state != candAsked {
+			continue
+		}
+		at := c.started + int64(patience)
+		if c.slow {
+			at = c.started + int64(grace)
+		}
+		if at > now {
+			first = min(first, at-now)
 		}
 	}
 	return time.Duration(max(first, int64(time.Millisecond)))
 }
 
 // query runs in its own goroutine and touches nothing of l but constants. c's
-// id, addrs and own are not changed once it is asked.
-func (l *lookup) query(ctx context.Context, c *candidate) queryResult {
+// id, own and retried are not changed while it is asked; told is what others say of it.
+func (l *lookup) query(ctx context.Context, c *candidate, told []table.Addr) queryResult {
 	n := l.n
-	since := n.now()
-	s, err := n.connect(ctx, c.id, c.addrs, c.own)
+	own := c.own
+	if c.retried {
+		own = nil // they have been tried
+	}
+	s, err := n.connectEither(ctx, c.id, own, told)
 	if err != nil {
-		// An address somebody else told us says nothing about its peer.
-		if c.own && errors.Is(err, ErrUnreachable) {
-			n.fault(c.id, since, n.now())
-		}
 		return queryResult{c: c, err: err}
 	}
 	want, question := wire.Nodes, wire.AppendFindNode
 	if l.get != nil {
 		want, question = wire.Values, wire.AppendGet
 	}
-	m, _, err := n.request(ctx, s, want, func(buf []byte, req uint64) []byte {
+	m, rtt, err := n.request(ctx, s, want, func(buf []byte, req uint64) []byte {
 		return question(buf, req, &l.target)
 	})
-	local := table.LocalScope(table.Canonical(s.link.RemoteAddr()).Addr())
-	return queryResult{c: c, nodes: m.Nodes, values: m.Values, fromLocal: local, err: err}
+	met := table.Addr{AddrPort: table.Canonical(s.link.RemoteAddr()), Type: s.addrType()}
+	return queryResult{c: c, nodes: m.Nodes, values: m.Values, fromLocal: table.LocalScope(met.AddrPort.Addr()), met: met, rtt: rtt, err: err}
+}
+
+// connectEither tries a contact's own addresses, which we know from links to
+// it, then what others say: it may have moved. Only the former can be held
+// against it.
+func (n *Node) connectEither(ctx context.Context, id table.ID, own, told []table.Addr) (*session, error) {
+	if len(own) == 0 {
+		return n.connect(ctx, id, told, false)
+	}
+	since := n.now()
+	s, err := n.connect(ctx, id, own, true)
+	if !errors.Is(err, ErrUnreachable) {
+		return s, err
+	}
+	told = slices.DeleteFunc(told, func(a table.Addr) bool {
+		return slices.ContainsFunc(own, func(b table.Addr) bool { return a.AddrPort == b.AddrPort })
+	})
+	if len(told) > 0 {
+		if s, terr := n.connect(ctx, id, told, false); terr == nil {
+			return s, nil
+		}
+	}
+	n.fault(id, since, n.now())
+	return nil, err
 }
 
 func (l *lookup) take(r queryResult) {
+	c := r.c
 	l.flying--
-	if r.c.slow {
-		r.c.slow = false
-		l.slow--
+	if !c.slow {
+		c.path.busy--
 	}
 	if r.err != nil {
-		r.c.state = candFailed
+		c.state = candFailed
+		l.trace.failed(c, r.err, l.n.now())
+		c.unmet = r.met == table.Addr{}
+		c.again()
 		return
 	}
-	r.c.state = candAnswered
+	c.state, c.met = candAnswered, r.met
 	l.answers++
+	l.pace.observe(time.Duration(l.n.now() - c.started))
+	if len(r.values) > 0 {
+		c.path.gave++
+	}
 	if l.get != nil && l.get.take(r.values, r.fromLocal) {
 		l.n.records.counts.bad.Add(1)
-		l.n.observe(r.c.id, false, l.n.now())
+		l.n.observe(c.id, false, l.n.now())
 	}
+	news := 0
 	for _, nd := range r.nodes {
 		addrs := l.n.hearsay(nd.Addrs, r.fromLocal)
 		if len(addrs) == 0 || l.n.table.Blocked(nd.ID) {
 			continue
 		}
-		if old, dup := l.seen[nd.ID]; dup {
-			old.alsoAt(addrs)
+		x, dup := l.known[nd.ID]
+		switch {
+		case dup && x == nil: // ourselves
 			continue
+		case !dup:
+			news++
+			x = &candidate{id: nd.ID, depth: c.depth + 1}
+			if known := l.n.table.Get(nd.ID); known != nil {
+				x.own = known.Addrs()
+			}
 		}
-		c := &candidate{id: nd.ID, addrs: addrs, depth: r.c.depth + 1}
-		if known := l.n.table.Get(nd.ID); known != nil {
-			c.addrs, c.own = known.Addrs(), true
-		}
-		slices.SortStableFunc(addrs, func(a, b table.Addr) int { return int(a.Type) - int(b.Type) })
-		l.add(c)
+		x.hear(c.id, addrs)
+		x.again()
+		l.add(c.path, x)
 	}
+	l.trace.answered(c, &r, news, l.n.now())
 }
 
-// alsoAt adds addresses another peer reports: the first report may be a lie.
-func (c *candidate) alsoAt(addrs []table.Addr) {
-	if c == nil || c.state != candNew || c.own {
-		return
-	}
-	for _, a := range addrs {
-		known := slices.ContainsFunc(c.addrs, func(b table.Addr) bool { return b.AddrPort == a.AddrPort })
-		if !known && len(c.addrs) < table.MaxAddrs {
-			c.addrs = append(c.addrs, a)
-		}
-	}
-}
-
-// add inserts c by distance. When the list is full the farthest goes, c itself
-// included; one that was asked stays in any case.
-func (l *lookup) add(c *candidate) {
-	i, _ := slices.BinarySearchFunc(l.list, c, func(a, b *candidate) int {
-		return table.Closer(&l.target, &a.id, &b.id)
-	})
-	if len(l.list) >= maxCandidates {
-		last := l.list[len(l.list)-1]
-		if i == len(l.list) || last.state != candNew {
-			return
-		}
-		delete(l.seen, last.id)
-		l.list = l.list[:len(l.list)-1]
-	}
-	l.seen[c.id] = c
-	l.list = slices.Insert(l.list, i, c)
-}
-
-// found returns the k closest that answered, and the hops to the closest.
+// found returns the k closest that answered, of all paths, and the hops to the
+// closest.
 func (l *lookup) found() (out []Found, hops int) {
-	for _, c := range l.list {
-		if c.state != candAnswered {
-			continue
+	var heard []*candidate
+	for _, c := range l.known {
+		if c != nil && c.state == candAnswered {
+			heard = append(heard, c)
 		}
+	}
+	slices.SortFunc(heard, func(a, b *candidate) int { return table.Closer(&l.target, &a.id, &b.id) })
+	for _, c := range heard[:min(len(heard), l.n.table.K())] {
 		if len(out) == 0 {
 			hops = c.depth
 		}
-		addrs := c.addrs
+		var addrs []table.Addr
 		if known := l.n.table.Get(c.id); known != nil {
 			addrs = known.Addrs()
+		} else {
+			addrs = c.addrs()
 		}
-		if out = append(out, Found{c.id, addrs}); len(out) == l.n.table.K() {
-			break
-		}
+		out = append(out, Found{c.id, addrs})
 	}
 	return out, hops
 }

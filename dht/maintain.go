@@ -151,7 +151,7 @@ func (n *Node) selfLookup(ctx context.Context) {
 		return
 	}
 	n.askWide(ctx)
-	if _, err := n.Lookup(ctx, n.cfg.ID); err != nil && ctx.Err() == nil {
+	if _, err := n.LookupAs(ctx, n.cfg.ID, Ask{For: ForSelf, Label: "our own id"}); err != nil && ctx.Err() == nil {
 		n.log.Debug("dht self-lookup failed", "err", err)
 	}
 }
@@ -241,7 +241,7 @@ func (n *Node) refreshBucket(ctx context.Context, i int) {
 	if !ok || ctx.Err() != nil || n.table.Len() == 0 {
 		return
 	}
-	if _, err := n.Lookup(ctx, key); err != nil && ctx.Err() == nil {
+	if _, err := n.LookupAs(ctx, key, Ask{For: ForRefresh, Label: fmt.Sprintf("bucket %d", i)}); err != nil && ctx.Err() == nil {
 		n.log.Debug("dht refresh failed", "bucket", i, "err", err)
 	}
 	n.table.Probed(i, n.now())

@@ -74,11 +74,18 @@ type Config struct {
 	Now           func() int64     // monotonic ns, the clock of Handle's now
 	Dialer        Dialer
 
+	// Paths is how many paths that share no peer a lookup for a record, or an
+	// operator's, takes; default 1, at most MaxPaths.
+	Paths int
+
 	RequestRate  float64 // requests per second served to one link; default 50
 	RequestBurst int     // default 100
 
 	RecordConfig
 }
+
+// MaxPaths bounds the disjoint paths of a lookup.
+const MaxPaths = 4
 
 // Time and size limits (spec dht 0; where ours differ, the reason is there).
 const (
@@ -86,10 +93,10 @@ const (
 	dialTimeout   = 5 * time.Second
 	lookupTimeout = 30 * time.Second
 	alpha         = 3
-	grace         = 1500 * time.Millisecond // after a first reply, a slower query no longer holds a place
-	maxInFlight   = 2 * alpha
+	grace         = 1500 * time.Millisecond // no query keeps a place, or a lookup from ending, for longer
+	maxInFlight   = 4 * alpha               // of one lookup, slow ones included
 	maxQueries    = 60
-	maxCandidates = 128
+	maxCandidates = 128 // of one path
 	maxPending    = 256
 	maxTasks      = 64
 	maxDials      = 24 // redialsAtOnce, and some for the seeds and lookups beside them
@@ -107,6 +114,7 @@ func (cfg *Config) defaults() {
 		start := time.Now()
 		cfg.Now = func() int64 { return int64(time.Since(start)) }
 	}
+	cfg.Paths = min(max(cfg.Paths, 1), MaxPaths)
 	if cfg.RequestRate <= 0 {
 		cfg.RequestRate = 50
 	}
@@ -129,6 +137,7 @@ type Node struct {
 	dials    dials
 	trust    trustBook
 	stats    lookupStats
+	traces   traceBook
 	tasks    tasks
 	restored restored
 	records  records

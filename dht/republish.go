@@ -221,7 +221,7 @@ func (n *Node) publishOne(ctx context.Context, pl *plan) {
 	if s == nil {
 		return // withdrawn before it was published
 	}
-	found, err := n.Lookup(ctx, pl.key.key)
+	found, err := n.LookupAs(ctx, pl.key.key, Ask{For: ForRecord, Label: "where to keep: " + pl.key.kind.String()})
 	if err != nil || len(found) == 0 {
 		pl.again(n.now(), 0)
 		return

@@ -11,11 +11,45 @@ import (
 	"signalbox/dht/wire"
 )
 
+// stray is a kind of reply that is dropped.
+type stray uint8
+
+const (
+	strayLate      stray = iota // its request had been given up
+	strayRepeated               // its request has been answered
+	strayUnknown                // to no request of ours, or to one long past
+	strayWrongPeer              // from another peer than the one asked
+	strayWrongType              // of a kind that does not answer the request
+	strayMalformed              // does not decode, or is beyond a bound
+	numStrays
+)
+
+var strayNames = [numStrays]string{"late", "repeated", "unknown", "wrong_peer", "wrong_type", "malformed"}
+
+func (c *counters) strays() map[string]uint64 {
+	out := make(map[string]uint64, numStrays)
+	for i := range c.stray {
+		out[strayNames[i]] = c.stray[i].Load()
+	}
+	return out
+}
+
 // pending matches replies to requests by id and peer, each once.
 type pending struct {
 	mu    sync.Mutex // a leaf; guards the fields below
 	calls map[uint64]*call
 	next  uint64
+	past  [pastKept]pastCall // requests that are over, by id modulo pastKept
+}
+
+// pastKept is how many requests back a stray reply can be explained.
+const pastKept = 512
+
+// pastCall is a request that is over.
+type pastCall struct {
+	req  uint64
+	peer table.ID
+	why  stray // what a reply to it is
 }
 
 // call is one request under way.
@@ -55,24 +89,40 @@ func (p *pending) open(peer table.ID, want wire.Type) (uint64, *call, error) {
 	return p.next, c, nil
 }
 
+// over takes a request off the map; the caller holds mu.
+func (p *pending) over(req uint64, c *call, why stray) {
+	delete(p.calls, req)
+	p.past[req%pastKept] = pastCall{req, c.peer, why}
+}
+
 // cancel forgets a request whose caller has gone.
 func (p *pending) cancel(req uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.calls, req)
+	if c := p.calls[req]; c != nil {
+		p.over(req, c, strayLate)
+	}
 }
 
-// match takes the call that peer may answer. A nil call with known means that
-// another peer was asked; the call keeps waiting for that one.
-func (p *pending) match(req uint64, peer table.ID) (c *call, known bool) {
+// match takes the call that peer may answer, or says what is wrong with the
+// answer. When another peer was asked, the call keeps waiting for that one.
+func (p *pending) match(req uint64, peer table.ID) (*call, stray) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, known = p.calls[req]
-	if !known || c.peer != peer {
-		return nil, known
+	c := p.calls[req]
+	switch past := &p.past[req%pastKept]; {
+	case c != nil && c.peer != peer:
+		return nil, strayWrongPeer
+	case c != nil:
+		p.over(req, c, strayRepeated)
+		return c, 0
+	case past.req != req || past.peer.IsZero():
+		return nil, strayUnknown
+	case past.peer != peer:
+		return nil, strayWrongPeer
+	default:
+		return nil, past.why
 	}
-	delete(p.calls, req)
-	return c, true
 }
 
 // lost fails the requests to a peer that has no link any more.
@@ -81,7 +131,7 @@ func (p *pending) lost(peer table.ID) {
 	defer p.mu.Unlock()
 	for req, c := range p.calls {
 		if c.peer == peer {
-			delete(p.calls, req)
+			p.over(req, c, strayLate)
 			c.done <- answer{err: ErrLinkLost} // capacity 1, sent once: never waits
 		}
 	}

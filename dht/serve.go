@@ -12,11 +12,12 @@ import (
 // counters are what a snapshot has no field for and an operator may ask. Any
 // goroutine (atomic).
 type counters struct {
-	sent, ok, timeout, refused    atomic.Uint64 // our requests
-	served, quota, malformed      atomic.Uint64 // theirs
-	blocked, unmatched, wrongPeer atomic.Uint64
-	lateLost, revalBusy, excused  atomic.Uint64
-	sendErr, panics               atomic.Uint64
+	sent, ok, timeout, refused   atomic.Uint64 // our requests
+	served, quota, malformed     atomic.Uint64 // theirs
+	blocked                      atomic.Uint64
+	stray                        [numStrays]atomic.Uint64
+	lateLost, revalBusy, excused atomic.Uint64
+	sendErr, panics              atomic.Uint64
 }
 
 // Stats are counts beyond those of view.DHT.
@@ -26,7 +27,7 @@ type Stats struct {
 	Quota     uint64 // requests beyond the link's quota
 	Malformed uint64 // messages that did not decode
 	Blocked   uint64 // messages and links of blocked peers
-	Unmatched uint64 // replies nobody waits for: late, repeated or made up
+	Unmatched uint64 // replies nobody waits for: late, repeated or unknown
 	WrongPeer uint64 // replies from another peer than the one asked
 	LateLost  uint64 // losses of links that were not registered (any more)
 	Excused   uint64 // failures not held against the peer
@@ -40,8 +41,9 @@ func (n *Node) Stats() Stats {
 	c := &n.counts
 	return Stats{
 		Links: int(n.reg.links.Load()), Served: c.served.Load(), Quota: c.quota.Load(),
-		Malformed: c.malformed.Load(), Blocked: c.blocked.Load(), Unmatched: c.unmatched.Load(),
-		WrongPeer: c.wrongPeer.Load(), LateLost: c.lateLost.Load(), Excused: c.excused.Load(),
+		Malformed: c.malformed.Load(), Blocked: c.blocked.Load(),
+		Unmatched: c.stray[strayLate].Load() + c.stray[strayRepeated].Load() + c.stray[strayUnknown].Load(),
+		WrongPeer: c.stray[strayWrongPeer].Load(), LateLost: c.lateLost.Load(), Excused: c.excused.Load(),
 		SendErr: c.sendErr.Load(), RevalBusy: c.revalBusy.Load(), Panics: c.panics.Load(),
 	}
 }
@@ -183,19 +185,20 @@ func (n *Node) send(l Link, payload []byte) {
 // reply hands an answer to whoever waits for it. The request is looked up
 // before the body is decoded: a reply nobody asked for costs us nothing.
 func (n *Node) reply(peer table.ID, s *session, req uint64, payload []byte, now int64) {
-	c, known := n.pending.match(req, peer)
+	c, why := n.pending.match(req, peer)
 	if c == nil {
-		if known {
-			n.counts.wrongPeer.Add(1)
-		} else {
-			n.counts.unmatched.Add(1)
-		}
+		n.counts.stray[why].Add(1)
 		return
 	}
 	var m wire.Message
 	err := wire.Decode(payload, &m)
 	switch {
-	case err != nil || (m.Type != c.want && m.Type != wire.Error):
+	case err != nil:
+		n.counts.stray[strayMalformed].Add(1)
+		n.malformed(peer, s, now)
+		err = ErrBadReply
+	case m.Type != c.want && m.Type != wire.Error:
+		n.counts.stray[strayWrongType].Add(1)
 		n.malformed(peer, s, now)
 		err = ErrBadReply
 	case m.Type == wire.Error:
