@@ -19,6 +19,7 @@ type change struct {
 	plan  []string
 	apply func(ctx context.Context) error
 	said  func() string // after apply: what was done; nil: the first line of the plan
+	ref   func() string // after apply: what to look for in the snapshot; nil: nothing
 	undo  func() error  // nil: cannot be taken back, and the plan says so
 	ttl   time.Duration // default expiry of a restriction; 0: none
 }
@@ -46,6 +47,7 @@ var planners = map[control.Kind]planner{
 	control.PeerBlock:         planPeerBlock,
 	control.PeerUnblock:       planPeerUnblock,
 	control.RoutingRefresh:    planRefresh,
+	control.RoutingTrace:      planTrace,
 	control.NodeDrain:         planDrain,
 	control.NodeUndrain:       planUndrain,
 	control.NodeLogLevel:      planLogLevel,
@@ -135,6 +137,9 @@ func (e *Engine) carryOut(ctx context.Context, c control.Command, ch change) con
 		res.Undo = e.remember(c, ch.undo, until)
 	}
 	res.Message = ch.plan[0]
+	if ch.ref != nil {
+		res.Ref = ch.ref()
+	}
 	if ch.said != nil {
 		res.Message = ch.said()
 	}

@@ -79,7 +79,7 @@ func (e *Engine) compose(disk state.Disk) error {
 	}
 	e.dht, err = dht.New(dht.Config{
 		ID: id, ListenAddrs: []netip.AddrPort{e.edge.Addr()}, Seeds: seeds, AllowLoopback: e.cfg.DHT.AllowLoopback,
-		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e},
+		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e}, Paths: e.cfg.DHT.LookupPaths,
 		RecordConfig: dht.RecordConfig{Key: e.keys.DHT, CacheBytes: cacheBytes(e.cfg.DHT.CacheBytes)},
 	})
 	if err != nil {

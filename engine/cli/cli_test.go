@@ -253,6 +253,12 @@ func ctlWorks(t *testing.T, s *server) {
 			}
 		}
 	}
+	if r := s.ctl("routing", "trace", "nowhere"); r.code != config.ExitFailure || !strings.Contains(r.out, "of room nowhere, ") || !strings.Contains(r.out, "no_peers") {
+		t.Errorf("a trace of a node that knows nobody: %+v", r)
+	}
+	if r := s.ctl("routing", "trace", "0258:ab5d:7c27:9b61:3b75:a4e3:7ce7:1bf9", "--json"); r.code != config.ExitFailure || !strings.Contains(r.out, `"label":"presence of 0258:`) {
+		t.Errorf("a trace as JSON: %+v", r)
+	}
 	var snap view.Snapshot
 	if err := json.Unmarshal([]byte(s.ctl("snapshot").out), &snap); err != nil || snap.Node.NodeID != s.ready.NodeID {
 		t.Errorf("snapshot of %s: %v", snap.Node.NodeID, err)

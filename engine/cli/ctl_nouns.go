@@ -100,6 +100,9 @@ func (t *ctl) noun(n noun) *cobra.Command {
 	for _, v := range n.verbs {
 		c.AddCommand(t.verb(v))
 	}
+	if n.name == "routing" {
+		c.AddCommand(t.trace())
+	}
 	return c
 }
 

@@ -72,7 +72,7 @@ func TestLogFileIsBounded(t *testing.T) {
 }
 
 func TestEveryCommandKindHasAVerb(t *testing.T) {
-	has := map[control.Kind]bool{control.Undo: true} // ctl undo
+	has := map[control.Kind]bool{control.Undo: true, control.RoutingTrace: true} // ctl undo, ctl routing trace
 	for _, n := range nouns() {
 		for _, v := range n.verbs {
 			has[v.kind] = true

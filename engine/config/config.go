@@ -60,6 +60,7 @@ type DHT struct {
 	Join          []string      `koanf:"join"`           // ID@HOST:PORT, see ParseJoin
 	CacheBytes    int           `koanf:"cache_bytes"`    // what strangers may make us remember; 0: nothing
 	AllowLoopback bool          `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
+	LookupPaths   int           `koanf:"lookup_paths"`   // disjoint paths of a lookup for a record
 	SaveInterval  time.Duration `koanf:"save_interval"`  // about how often routing.json and trust.json are written
 }
 
@@ -160,7 +161,7 @@ func Default() Config {
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,
-		DHT:          DHT{SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20},
+		DHT:          DHT{LookupPaths: 1, SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{
 			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,

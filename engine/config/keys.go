@@ -59,6 +59,7 @@ var keys = withKinds([]Key{
 	{Name: "dht.join", Flag: "dht-join", Arg: "ID@ADDR", Lists: true, Help: "bootstrap peer, ID@HOST:PORT (repeatable)"},
 	{Name: "dht.cache_bytes", Arg: "N", Help: "memory for other nodes' records and for what lookups found; 0: none is kept"},
 	{Name: "dht.allow_loopback", Flag: "insecure-allow-loopback", Help: "lift the loopback and IP-diversity rules, for tests and demos"},
+	{Name: "dht.lookup_paths", Arg: "N", Help: "disjoint paths of a lookup for a record, 1 to 4: more cost more and depend on fewer"},
 	{Name: "dht.save_interval", Arg: "DURATION", Help: "about how often the DHT's peers and trust are written to the state directory"},
 	{Name: "dispatch.shards", Flag: "shards", Arg: "N", Help: "shards of each plane"},
 	{Name: "dispatch.capacity", Flag: "shard-capacity", Arg: "N", Help: "messages a shard may hold"},

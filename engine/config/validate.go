@@ -70,6 +70,7 @@ func (c *Config) validate(o Origins) error {
 	if b := c.DHT.CacheBytes; b != 0 {
 		between(k, "dht.cache_bytes", b, 1<<16, 4<<30)
 	}
+	between(k, "dht.lookup_paths", c.DHT.LookupPaths, 1, 4)
 	between(k, "dht.save_interval", c.DHT.SaveInterval, 100*time.Millisecond, 24*time.Hour)
 	c.validateDispatch(k)
 	c.validateLimits(k)

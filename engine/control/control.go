@@ -33,6 +33,7 @@ const (
 	PeerBlock      Kind = "peer.block"
 	PeerUnblock    Kind = "peer.unblock"
 	RoutingRefresh Kind = "routing.refresh"
+	RoutingTrace   Kind = "routing.trace"
 
 	LinkReconnect Kind = "link.reconnect"
 	LinkMute      Kind = "link.mute"
@@ -72,7 +73,7 @@ const (
 // Command is the body of POST /v1/commands. Target by kind: shard.* "media/3";
 // source.* an IP or prefix; room.* the room's name; participant.* the
 // participant's id; peer.* the peer's hex id; routing.refresh a bucket index
-// or "all"; undo an undo id.
+// or "all"; routing.trace an id, a room's name or a fingerprint; undo an undo id.
 type Command struct {
 	Kind   Kind           `json:"kind"`
 	Target string         `json:"target"`
@@ -94,6 +95,7 @@ type Result struct {
 	Message  string   `json:"message"`
 	Plan     []string `json:"plan"` // what it does, or would do, in words
 	Undo     string   `json:"undo,omitempty"`
+	Ref      string   `json:"ref,omitempty"` // routing.trace: the lookup's number in dht.lookups.trace
 	EventSeq uint64   `json:"event_seq"`
 }
 
@@ -107,7 +109,7 @@ func Kinds() []Kind {
 	return []Kind{
 		ShardPause, ShardResume, ShardRestart, ShardFlush, SourceBan, SourceThrottle, SourceClear,
 		RoomClose, RoomLock, RoomUnlock, RoomPinTier, ParticipantKick, ParticipantMute, ParticipantUnmute,
-		PeerPing, PeerEvict, PeerBlock, PeerUnblock, RoutingRefresh, LinkReconnect, LinkMute, LinkUnmute,
+		PeerPing, PeerEvict, PeerBlock, PeerUnblock, RoutingRefresh, RoutingTrace, LinkReconnect, LinkMute, LinkUnmute,
 		NodeDrain, NodeUndrain, NodeLogLevel, NodeSave, Undo,
 	}
 }
