@@ -62,6 +62,7 @@ var kindHelp = map[control.Kind]string{
 	control.ParticipantUnmute: "let a member be heard again", control.PeerPing: "ask a DHT peer whether it lives",
 	control.PeerEvict: "take a peer out of the table", control.PeerBlock: "take a peer out and keep it out",
 	control.PeerUnblock: "let a blocked peer in again", control.RoutingRefresh: "look up a random key in a bucket, or all",
+	control.RoutingTrace:  "look up an id, a room or a user, and watch",
 	control.LinkReconnect: "dial a federation link anew", control.LinkMute: "send nothing over a link", control.LinkUnmute: "send over a link again",
 	control.NodeDrain: "admit nobody, end spread over the deadline", control.NodeUndrain: "admit again",
 	control.NodeLogLevel: "debug, info, warn or error", control.NodeSave: "write the files of the state directory now", control.Undo: "take a change back",
@@ -148,6 +149,13 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 		add("all", "every bucket")
 		for i := range s.DHT.Buckets {
 			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%d contacts, %d stale", s.DHT.Buckets[i].Size, s.DHT.Buckets[i].Stale))
+		}
+	case k == control.RoutingTrace && n == 0:
+		for i := range s.Rooms {
+			add("room:"+s.Rooms[i].Name, "who publishes this room")
+		}
+		for i := range s.DHT.PeersTable {
+			add(s.DHT.PeersTable[i].ID, s.DHT.PeersTable[i].State)
 		}
 	case k == control.RoomPinTier && n == 1:
 		for _, t := range []string{"Good", "Degraded", "Catastrophic", "Studio32k", "Studio48k", "Studio64k", "none"} {
