@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"signalbox/engine/control"
+	"signalbox/engine/view"
 	"signalbox/tui/cell"
 	"signalbox/tui/key"
 	"signalbox/tui/style"
@@ -151,12 +152,7 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%d contacts, %d stale", s.DHT.Buckets[i].Size, s.DHT.Buckets[i].Stale))
 		}
 	case k == control.RoutingTrace && n == 0:
-		for i := range s.Rooms {
-			add("room:"+s.Rooms[i].Name, "who publishes this room")
-		}
-		for i := range s.DHT.PeersTable {
-			add(s.DHT.PeersTable[i].ID, s.DHT.PeersTable[i].State)
-		}
+		return traceWords(s)
 	case k == control.RoomPinTier && n == 1:
 		for _, t := range []string{"Good", "Degraded", "Catastrophic", "Studio32k", "Studio48k", "Studio64k", "none"} {
 			add("tier="+t, "")
@@ -193,6 +189,17 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 				add(h.IP, fmt.Sprintf("%.0f %% of %s", h.SharePct, s.Shards[i].Key()))
 			}
 		}
+	}
+	return out
+}
+
+// traceWords suggests what to look up.
+func traceWords(s *view.Snapshot) (out []suggestion) {
+	for i := range s.Rooms {
+		out = append(out, suggestion{"room:" + s.Rooms[i].Name, "who publishes this room"})
+	}
+	for i := range s.DHT.PeersTable {
+		out = append(out, suggestion{s.DHT.PeersTable[i].ID, cell.Clean(s.DHT.PeersTable[i].State)})
 	}
 	return out
 }
