@@ -113,7 +113,9 @@ func (r *records) init(cfg RecordConfig, lenient bool) {
 	r.memory = memory.New(memory.Config{Bytes: cfg.CacheBytes, Lenient: lenient})
 	r.own, r.dirty, r.finds = map[recordKey]*ownRecord{}, map[recordKey]bool{}, map[recordKey]*find{}
 	r.wake = make(chan struct{}, 1)
-	r.changed = make(chan groupChange, 64)
+	if cfg.Key != nil { // else nobody tells of changes
+		r.changed = make(chan groupChange, 64)
+	}
 }
 
 // Publish says s under its key, again and again until Withdraw. It does not

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,9 @@ const (
 	withdrawTries  = 5
 	publishAtOnce  = 4 // records
 	storesAtOnce   = 6 // peers of one record
-	tendEvery      = 5 * time.Second
+	// A record costs a peer that is close to all keys, as in a small network,
+	// two requests: 20 a second of its quota of 50.
+	publishPace    = publishAtOnce * 100 * time.Millisecond
 	staleStep      = uint64(time.Hour / time.Millisecond)
 	clockNewsEvery = int64(time.Hour)
 )
@@ -63,6 +66,7 @@ type plan struct {
 	seq     uint64
 	group   []table.ID // the peers closest to the key, as found in the last round
 	clocked bool       // most refused it for its times
+	news    bool       // what it says has not been said yet
 }
 
 // publishLoop publishes what is new, what is due and what has lost peers, a few
@@ -73,11 +77,21 @@ func (n *Node) publishLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.news()
 		due, wait := p.pick(n.now())
-		if len(due) > 0 {
-			p.round(ctx, due)
+		if len(due) == 0 {
+			p.sleep(ctx, wait)
 			continue
 		}
-		p.sleep(ctx, wait)
+		timer := time.NewTimer(publishPace)
+		p.round(ctx, due)
+		if len(due) < publishAtOnce {
+			timer.Stop() // no backlog
+			continue
+		}
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
 	}
 }
 
@@ -102,32 +116,45 @@ func (p *publisher) news() {
 			pl = &plan{key: k}
 			p.plans[k] = pl
 		}
-		pl.due, pl.tries = p.n.now(), 0
+		pl.due, pl.tries, pl.news = p.n.now(), 0, true
 	}
 	clear(r.dirty)
 }
 
 // pick returns the records that are due, some of them, and else how long to
-// wait for the next.
+// wait for the next. News goes before what is said again, then what has waited
+// longest.
 func (p *publisher) pick(now int64) (due []*plan, wait time.Duration) {
 	wait = publishMost
 	for _, pl := range p.plans {
-		switch {
-		case pl.due > now:
+		if pl.due > now {
 			wait = min(wait, time.Duration(pl.due-now))
-		case len(due) < publishAtOnce:
-			due = append(due, pl)
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(due, pl, func(a, b *plan) int {
+			if a.news != b.news {
+				return cmp.Compare(b.rank(), a.rank())
+			}
+			return cmp.Compare(a.due, b.due)
+		})
+		if i < publishAtOnce {
+			due = slices.Insert(due, i, pl)
+			due = due[:min(len(due), publishAtOnce)]
 		}
 	}
 	return due, wait
 }
 
+func (pl *plan) rank() int {
+	if pl.news {
+		return 1
+	}
+	return 0
+}
+
 // sleep waits for something to do.
 func (p *publisher) sleep(ctx context.Context, wait time.Duration) {
 	r := &p.n.records
-	if !r.memory.Off() {
-		wait = min(wait, tendEvery)
-	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -178,7 +205,7 @@ func (p *publisher) round(ctx context.Context, due []*plan) {
 	var wg sync.WaitGroup
 	for _, pl := range due {
 		wg.Go(func() {
-			pl.due = p.n.now() + int64(publishMost) // what remains after a panic
+			pl.due, pl.news = p.n.now()+int64(publishMost), false // what remains after a panic
 			p.n.contain("publish", func() { p.n.publishOne(ctx, pl) })
 		})
 	}

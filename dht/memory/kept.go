@@ -50,12 +50,12 @@ func (m *Memory) next(e record.Entry, now time.Time) (*item, error) {
 	if old := m.index[key]; old != nil {
 		set = old.set
 	}
-	source, publisher := m.sources[e.Source]+cost(e.Signed), m.publishers[e.By]+cost(e.Signed)
+	source, publisher := m.sources[e.Source]+shareOf(e.Signed), m.publishers[e.By]+shareOf(e.Signed)
 	for i := range set {
 		if x := &set[i]; x.By == e.By { // it makes room for its successor
-			publisher -= cost(x.Signed)
+			publisher -= shareOf(x.Signed)
 			if x.Source == e.Source {
-				source -= cost(x.Signed)
+				source -= shareOf(x.Signed)
 			}
 		}
 	}

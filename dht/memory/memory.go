@@ -121,9 +121,6 @@ func (m *Memory) Close() {
 	c.Close() // a nil cache is allowed
 }
 
-// Off reports that nothing is kept, ever.
-func (m *Memory) Off() bool { return m.cfg.Bytes <= 0 }
-
 // Stats reads the account.
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
@@ -184,7 +181,7 @@ func (m *Memory) charge(it *item, sign int64) {
 	m.stats.Records += int(sign) * len(it.set)
 	for i := range it.set {
 		e := &it.set[i]
-		c := sign * cost(e.Signed)
+		c := sign * shareOf(e.Signed)
 		if m.sources[e.Source] += c; m.sources[e.Source] == 0 {
 			delete(m.sources, e.Source)
 		}
@@ -198,6 +195,10 @@ func (m *Memory) charge(it *item, sign int64) {
 func cost(s *record.Signed) int64 {
 	return int64(recordCost + cap(s.Raw) + addrCost*cap(s.Addrs))
 }
+
+// shareOf is what one record takes of its sender's share: as if it were alone
+// under its key, as it mostly is.
+func shareOf(s *record.Signed) int64 { return itemCost + cost(s) }
 
 // put makes it the item of its key. The caller holds mu and has called ready.
 func (m *Memory) put(it *item, now time.Time) error {

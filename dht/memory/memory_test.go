@@ -61,7 +61,7 @@ func exact(t interface{ Fatalf(string, ...any) }, m *Memory) {
 		bytes += it.cost
 		records += len(it.set)
 		for i := range it.set {
-			shares += cost(it.set[i].Signed)
+			shares += shareOf(it.set[i].Signed)
 		}
 	}
 	for _, n := range m.sources {
@@ -193,7 +193,7 @@ func TestFlood(t *testing.T) {
 		}
 		synctest.Wait()
 		exact(t, m)
-		if s := m.Stats(); s.Bytes > size/4 || refused < 99_000 {
+		if s := m.Stats(); s.Bytes > size/shareParts || refused < 99_000 {
 			t.Errorf("one publisher: %d refused, %+v", refused, s)
 		}
 		// One network of many publishers.
