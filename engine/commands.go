@@ -48,6 +48,8 @@ var planners = map[control.Kind]planner{
 	control.PeerUnblock:       planPeerUnblock,
 	control.RoutingRefresh:    planRefresh,
 	control.RoutingTrace:      planTrace,
+	control.CallHangup:        planCallHangup,
+	control.ClientDrop:        planClientDrop,
 	control.NodeDrain:         planDrain,
 	control.NodeUndrain:       planUndrain,
 	control.NodeLogLevel:      planLogLevel,

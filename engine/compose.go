@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.certHash = sha256.Sum256(tlsCert.Certificate[0])
 	id := e.keys.NodeID()
 	e.info = Info{
 		NodeID: hex.EncodeToString(id[:]), Fingerprint: e.keys.Fingerprint(),
@@ -148,7 +150,7 @@ func (e *Engine) serveMetrics(ctx context.Context) error {
 		return nil
 	}
 	srv := &http.Server{
-		Handler: metrics.Handler(e), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		Handler: e.presenceHTTP(metrics.Handler(e)), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -168,6 +170,9 @@ func (e *Engine) closeAll() error {
 	var errs []error
 	if e.edge != nil {
 		errs = append(errs, e.edge.Close())
+	}
+	if e.checker != nil {
+		e.checker.Close()
 	}
 	for _, l := range []net.Listener{e.admin, e.metrics, e.web} {
 		if l != nil {

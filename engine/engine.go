@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"signalbox/dht"
+	"signalbox/engine/auth"
 	"signalbox/engine/config"
 	"signalbox/engine/dispatch"
 	"signalbox/engine/flight"
@@ -20,6 +21,7 @@ import (
 	"signalbox/engine/state"
 	"signalbox/engine/view"
 	"signalbox/relay"
+	"signalbox/relay/call"
 )
 
 // The planes of the dispatcher, as they are named outside.
@@ -73,6 +75,16 @@ type Engine struct {
 	wake    chan struct{} // capacity 1: publish now
 	quit    chan struct{} // closed by the first Drain that ends Run
 
+	// Calls and tokens, constant after New.
+	hub      *call.Hub
+	presence *call.Presence
+	checker  *auth.Checker // nil: nobody is asked for a token
+	replay   *auth.Replay
+	reach    reach
+	certHash [32]byte // SHA-256 of the certificate relay clients see
+
+	probesRefused atomic.Uint64 // presence told or asked for by relays nobody has named
+
 	// Any goroutine (atomic).
 	snap        atomic.Pointer[view.Snapshot]
 	draining    atomic.Bool
@@ -121,6 +133,9 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 	err := e.open()
 	if err == nil {
 		err = e.compose(opts.Disk)
+	}
+	if err == nil {
+		err = e.openCalls()
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.Close())

@@ -257,7 +257,10 @@ func planRoomClose(e *Engine, c control.Command) (change, control.Result) {
 			fmt.Sprintf("closes room %s and ends the connections of its %d participants", r.Name, len(r.Participants)),
 			"they may join again at once; lock the room first to keep them out",
 		},
-		apply: func(context.Context) error { return e.relay.CloseRoom(r.Name) },
+		apply: func(context.Context) error {
+			e.endCallOf(r.Name, "an operator closed its room")
+			return e.relay.CloseRoom(r.Name)
+		},
 	}, none()
 }
 

@@ -44,7 +44,10 @@ func planKick(e *Engine, c control.Command) (change, control.Result) {
 			fmt.Sprintf("ends the connection of %s (%s) in room %s", participantName(&p), p.Remote, r.Name),
 			"they may join again; ban the source to keep them out",
 		},
-		apply: func(context.Context) error { return e.relay.Kick(p.ID, "kicked") },
+		apply: func(context.Context) error {
+			e.endCallOf(r.Name, "an operator kicked a party")
+			return e.relay.Kick(p.ID, "kicked")
+		},
 	}, none()
 }
 

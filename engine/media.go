@@ -60,7 +60,7 @@ func (e *Engine) serveMedia(ctx context.Context, c *quicnet.Conn) {
 			Reason: reason, LifetimeS: time.Since(start).Seconds(),
 		})
 	}
-	offer, err := e.mediaHandshake(ctx, c)
+	offer, who, err := e.mediaHandshake(ctx, c)
 	if err != nil {
 		end(room, "handshake: "+err.Error())
 		return
@@ -71,8 +71,8 @@ func (e *Engine) serveMedia(ctx context.Context, c *quicnet.Conn) {
 	if offer.Alias != nil {
 		alias = *offer.Alias
 	}
-	p, err := e.relay.Join(relay.JoinRequest{
-		Room: room, Fingerprint: wire.Fingerprint(offer.IdentityPub[:]), Alias: alias, Remote: c.RemoteAddr(),
+	p, err := e.join(relay.JoinRequest{
+		Room: room, Fingerprint: who, Alias: alias, Remote: c.RemoteAddr(),
 		Transport: "quic", MaxDatagram: c.MaxDatagram, Now: time.Now(),
 		Shard: fmt.Sprintf("%s/%d", planeMedia, e.media.ShardOf(src)),
 		Close: func(reason string) { c.Close(0, reason) },
@@ -83,8 +83,10 @@ func (e *Engine) serveMedia(ctx context.Context, c *quicnet.Conn) {
 		return
 	}
 	e.events.add(view.Event{Kind: "join", Subject: clean(room), Message: fmt.Sprintf("%s (%s) joined", clean(nameOf(alias, p.ID())), c.RemoteAddr())})
+	stay := e.presence.Enter(who, alias, room)
 	why := e.runSession(ctx, c, p)
 	p.Leave(e.mono())
+	stay.Leave()
 	end(room+"/"+nameOf(alias, p.ID()), why)
 	e.events.add(view.Event{Kind: "leave", Subject: clean(room), Message: fmt.Sprintf("%s left: %s", clean(nameOf(alias, p.ID())), why)})
 }
@@ -96,33 +98,39 @@ func nameOf(alias, id string) string {
 	return id
 }
 
-// mediaHandshake reads the CallOffer, an AuthToken before it tolerated, and
-// answers it as the first stream we open.
-func (e *Engine) mediaHandshake(ctx context.Context, c *quicnet.Conn) (*wire.CallOffer, error) {
+// join lets somebody into a room, if it is not that of other people's call.
+func (e *Engine) join(q relay.JoinRequest) (*relay.Participant, error) {
+	if err := e.admitRoom(q.Room, q.Fingerprint); err != nil {
+		return nil, err
+	}
+	return e.relay.Join(q)
+}
+
+// mediaHandshake reads the CallOffer, the AuthToken before it, and answers it
+// as the first stream we open. who is the identity that is proved: the token's,
+// or else the key's.
+func (e *Engine) mediaHandshake(ctx context.Context, c *quicnet.Conn) (offer *wire.CallOffer, who string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
 	defer cancel()
-	var offer *wire.CallOffer
-	for tries := 0; offer == nil; tries++ {
-		sig, err := readSignal(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		switch s := sig.(type) {
-		case *wire.CallOffer:
-			offer = s
-		case *wire.AuthToken:
-			if tries > 0 {
-				return nil, errors.New("a second AuthToken instead of a CallOffer")
-			}
-		default:
-			return nil, fmt.Errorf("%T instead of a CallOffer", sig)
-		}
+	who, sig, err := e.authenticate(ctx, c)
+	if err != nil {
+		return nil, "", err
+	}
+	offer, ok := sig.(*wire.CallOffer)
+	if !ok {
+		return nil, "", fmt.Errorf("%T instead of a CallOffer", sig)
 	}
 	answer, err := wire.NewAnswer(offer, e.keys.Identity)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return offer, e.writeSignal(c, answer)
+	if !e.replay.First(offer.EphemeralPub, e.mono()) {
+		return nil, "", errReplay
+	}
+	if who == "" {
+		who = wire.Fingerprint(offer.IdentityPub[:])
+	}
+	return offer, who, e.writeSignal(c, answer)
 }
 
 // readSignal accepts one stream and reads its one message, both bounded by

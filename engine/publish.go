@@ -68,6 +68,8 @@ func (e *Engine) publish(now time.Time) {
 	s.Rooms = e.relay.Rooms(now)
 	s.Sources = e.relay.Sources()
 	s.Ledger = e.ledger()
+	s.Signal = e.hub.View(e.mono())
+	s.Signal.Auth = e.authView()
 	s.Edge = e.edge.Stats()
 	e.dht.Fill(&s.DHT, e.mono())
 	e.saver.fill(&s.DHT.Saved)

@@ -40,6 +40,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.publishLoop(gctx); return nil })
 	g.Go(func() error { e.directoryLoop(gctx); return nil })
 	g.Go(func() error { e.saver.loop(gctx); return nil })
+	g.Go(func() error { e.signalLoop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
 	g.Go(func() error {
 		select {
@@ -101,7 +102,11 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 		e.servePing(ctx, c)
 	case "version":
 		e.serveVersion(ctx, c)
-	case "_signal", "_federation", "_probe":
+	case "_signal":
+		e.serveSignal(ctx, c)
+	case "_probe":
+		e.serveProbe(ctx, c)
+	case "_federation":
 		// Closed cleanly and visibly rather than taken for a room: these names
 		// can never be rooms (spec wzp 1.3).
 		c.Close(0, closeReason)
@@ -151,6 +156,7 @@ func (e *Engine) serveVersion(ctx context.Context, c *quicnet.Conn) {
 func (e *Engine) setDraining(on bool) {
 	e.draining.Store(on)
 	e.relay.SetDraining(on)
+	e.hub.SetDraining(on, e.mono())
 	e.edge.SetDraining(on)
 	e.enlist(!on)
 	kind, msg := "drain", "draining: nobody new is admitted"

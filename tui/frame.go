@@ -166,9 +166,33 @@ func frozenFor(d time.Duration) string {
 	return cell.Seconds(d.Truncate(time.Second).Seconds())
 }
 
-// tabBar is the second row: the panes, each with what is wrong in it.
+// tabBar is the second row: the panes, each with what is wrong in it, and at
+// the right the verdict. Where that is too much, the names of the panes that
+// are not open are cut short; the verdict never is.
 func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
-	ln := cell.NewLine(st, m.w)
+	badge, bs := pane.Verdict(&s.Node.Health, &st.Glyph)
+	if m.cur == 0 {
+		badge = "" // the overview says it larger
+	}
+	var ln *cell.Line
+	for _, limit := range []int{20, 5, 4, 3, 0} {
+		ln = cell.NewLine(st, m.w)
+		if m.drawTabs(ln, s, limit, st) <= m.w-cell.Width(badge) {
+			break
+		}
+	}
+	if w := cell.Width(badge); w > 0 && ln.Left() >= w {
+		ln.Space(ln.Left()-w).Add(bs, badge)
+	}
+	return ln.String()
+}
+
+// drawTabs draws the panes' names and returns how wide they would be.
+func (m *Model) drawTabs(ln *cell.Line, s *view.Snapshot, limit int, st *style.Set) (width int) {
+	put := func(s style.Style, text string) {
+		ln.Add(s, text)
+		width += cell.Width(text)
+	}
 	for i, t := range m.tabs {
 		bad, warn := 0, 0
 		for j := range s.Node.Health.Causes {
@@ -180,30 +204,24 @@ func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
 				}
 			}
 		}
-		text := fmt.Sprintf(" %d %s ", i+1, t.name)
 		if i == m.cur {
-			ln.Add(style.TabBadge, text)
+			put(style.TabBadge, fmt.Sprintf(" %d %s ", i+1, t.name))
+		} else if name := t.name[:min(limit, len(t.name))]; name != "" {
+			put(style.Dim, fmt.Sprintf(" %d %s ", i+1, name))
 		} else {
-			ln.Add(style.Dim, text)
+			put(style.Dim, fmt.Sprintf(" %d ", i+1))
 		}
 		if bad > 0 {
-			ln.Add(style.Bad, fmt.Sprintf("%s%d", st.Glyph.Bad, bad))
+			put(style.Bad, fmt.Sprintf("%s%d", st.Glyph.Bad, bad))
 		}
 		if warn > 0 {
-			ln.Add(style.Warn, fmt.Sprintf("%s%d", st.Glyph.Warn, warn))
+			put(style.Warn, fmt.Sprintf("%s%d", st.Glyph.Warn, warn))
 		}
 		if bad+warn > 0 {
-			ln.Space(1)
+			put(style.Dim, " ")
 		}
 	}
-	badge, bs := pane.Verdict(&s.Node.Health, &st.Glyph)
-	if m.cur == 0 {
-		return ln.String()
-	}
-	if w := cell.Width(badge); ln.Left() > w {
-		ln.Space(ln.Left()-w).Add(bs, badge)
-	}
-	return ln.String()
+	return width
 }
 
 // footer is the last row: what was just said, or the keys.

@@ -130,9 +130,9 @@ func sameRoom(a, b string) bool {
 
 func TestViewerCannot(t *testing.T) {
 	b := newBench(t, sample.HotShard, 120, 40, 2, Options{Role: control.Viewer})
-	for _, tab := range []string{"2", "3", "4", "6"} {
+	for _, tab := range []string{"2", "3", "4", "6", "7"} {
 		b.press(tab)
-		b.press("p", "r", "R", "F", "A", "L", "C", "T", "P", "e", "B", "f", "u", "K", "m", "b", "t", "y")
+		b.press("p", "r", "R", "F", "A", "L", "C", "T", "P", "e", "B", "f", "u", "K", "m", "b", "t", "H", "c", "y")
 	}
 	if c := b.src.Commands(); len(c) != 0 {
 		t.Fatalf("a viewer sent %+v", c)

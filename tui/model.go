@@ -146,6 +146,7 @@ func New(src Source, opt Options) *Model {
 			{"routing", pane.NewRouting()},
 			{"events", pane.NewEvents()},
 			{"log", pane.NewLog()},
+			{"calls", pane.NewCalls()},
 		},
 	}
 }

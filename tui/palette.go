@@ -63,7 +63,8 @@ var kindHelp = map[control.Kind]string{
 	control.ParticipantUnmute: "let a member be heard again", control.PeerPing: "ask a DHT peer whether it lives",
 	control.PeerEvict: "take a peer out of the table", control.PeerBlock: "take a peer out and keep it out",
 	control.PeerUnblock: "let a blocked peer in again", control.RoutingRefresh: "look up a random key in a bucket, or all",
-	control.RoutingTrace:  "look up an id, a room or a user, and watch",
+	control.RoutingTrace: "look up an id, a room or a user, and watch",
+	control.CallHangup:   "end a direct call for both", control.ClientDrop: "close a client's signalling connections",
 	control.LinkReconnect: "dial a federation link anew", control.LinkMute: "send nothing over a link", control.LinkUnmute: "send over a link again",
 	control.NodeDrain: "admit nobody, end spread over the deadline", control.NodeUndrain: "admit again",
 	control.NodeLogLevel: "debug, info, warn or error", control.NodeSave: "write the files of the state directory now", control.Undo: "take a change back",
@@ -131,6 +132,22 @@ func restricts(k control.Kind) bool {
 	return false
 }
 
+// phoneWords suggests calls, or clients that can be called.
+func phoneWords(s *view.Snapshot, noun string) (out []suggestion) {
+	if noun == "client" {
+		for i := range s.Signal.Clients {
+			out = append(out, suggestion{s.Signal.Clients[i].Fingerprint, cell.Clean(s.Signal.Clients[i].Alias)})
+		}
+		return out
+	}
+	for i := range s.Signal.CallList {
+		c := &s.Signal.CallList[i]
+		note := fmt.Sprintf("%s, %s to %s", c.State, cmp.Or(c.Caller.Alias, c.Caller.Fingerprint), cmp.Or(c.Callee.Alias, c.Callee.Fingerprint))
+		out = append(out, suggestion{c.ID, cell.Clean(note)})
+	}
+	return out
+}
+
 // targetWords suggests targets, then arguments, of a lever.
 func targetWords(m *Model, k control.Kind, n int) []suggestion {
 	s := m.data().Snap
@@ -172,6 +189,8 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 		}
 	case noun == "participant":
 		return memberWords(m, 0)
+	case noun == "call", noun == "client":
+		return phoneWords(s, noun)
 	case noun == "peer":
 		for i := range s.DHT.PeersTable {
 			add(s.DHT.PeersTable[i].ID, s.DHT.PeersTable[i].State)

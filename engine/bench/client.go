@@ -43,39 +43,46 @@ type Caller struct {
 	RoomCount atomic.Uint32 // members in the newest RoomUpdate
 }
 
-// Join connects to addr and joins room under alias.
+// Join connects to addr and joins room under alias, as somebody new.
 func Join(ctx context.Context, cl *quicnet.Client, addr netip.AddrPort, room, alias string) (*Caller, error) {
+	return JoinAs(ctx, cl, addr, room, alias, NewIdentity(), "")
+}
+
+// NewIdentity is the key of somebody new.
+func NewIdentity() ed25519.PrivateKey {
+	var seed [32]byte
+	rand.Read(seed[:])
+	return wire.IdentityKey(seed)
+}
+
+// JoinAs is Join as the owner of a key, with a token if there is one.
+func JoinAs(ctx context.Context, cl *quicnet.Client, addr netip.AddrPort, room, alias string, key ed25519.PrivateKey, token string) (*Caller, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	conn, err := cl.Dial(ctx, addr, quicnet.ALPNWZP, room)
 	if err != nil {
 		return nil, fmt.Errorf("bench: dial %s: %w", addr, err)
 	}
-	var seed [32]byte
-	rand.Read(seed[:])
-	c := &Caller{conn: conn, key: wire.IdentityKey(seed), alias: alias, start: time.Now()}
-	if err := c.handshake(ctx); err != nil {
+	c := &Caller{conn: conn, key: key, alias: alias, start: time.Now()}
+	if err := c.handshake(ctx, token); err != nil {
 		conn.Close(0, "handshake")
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Caller) handshake(ctx context.Context) error {
+func (c *Caller) handshake(ctx context.Context, token string) error {
 	offer, _, err := wire.NewOffer(c.key, c.alias)
 	if err != nil {
 		return err
 	}
-	st, err := c.conn.OpenStream()
-	if err != nil {
-		return fmt.Errorf("bench: open stream: %w", err)
+	if token != "" {
+		if err := sendSignal(c.conn, &wire.AuthToken{Token: token}); err != nil {
+			return err
+		}
 	}
-	st.CancelRead(0)
-	if err := wire.WriteFrame(st, offer); err != nil {
-		return fmt.Errorf("bench: send offer: %w", err)
-	}
-	if st.Close() != nil { // the relay had all it wanted and has told us to stop
-		st.CancelWrite(0)
+	if err := sendSignal(c.conn, offer); err != nil {
+		return err
 	}
 	sig, err := c.ReadSignal(ctx)
 	if err != nil {
@@ -88,9 +95,27 @@ func (c *Caller) handshake(ctx context.Context) error {
 	return wire.VerifyAnswer(ans)
 }
 
+// sendSignal sends one message on a stream of its own (spec wzp 3.1).
+func sendSignal(conn *quicnet.Conn, s wire.Signal) error {
+	st, err := conn.OpenStream()
+	if err != nil {
+		return fmt.Errorf("bench: open stream: %w", err)
+	}
+	st.CancelRead(0)
+	if err := wire.WriteFrame(st, s); err != nil {
+		return fmt.Errorf("bench: send %s: %w", s.Variant(), err)
+	}
+	if st.Close() != nil { // the relay had all it wanted and has told us to stop
+		st.CancelWrite(0)
+	}
+	return nil
+}
+
 // ReadSignal accepts one stream and reads its message.
-func (c *Caller) ReadSignal(ctx context.Context) (wire.Signal, error) {
-	st, err := c.conn.AcceptStream(ctx)
+func (c *Caller) ReadSignal(ctx context.Context) (wire.Signal, error) { return readSignal(ctx, c.conn) }
+
+func readSignal(ctx context.Context, conn *quicnet.Conn) (wire.Signal, error) {
+	st, err := conn.AcceptStream(ctx)
 	if err != nil {
 		return nil, err
 	}

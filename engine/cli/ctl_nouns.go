@@ -64,6 +64,12 @@ func nouns() []noun {
 			{use: "mute LABEL", short: "Send nothing over it", kind: control.LinkMute, restricts: true},
 			{use: "unmute LABEL", short: "End the mute", kind: control.LinkUnmute},
 		}},
+		{"call", "Direct calls", "signal", printCalls, []verb{
+			{use: "hangup ID", short: "End it for both", kind: control.CallHangup},
+		}},
+		{"client", "Clients registered for calls", "signal", printClients, []verb{
+			{use: "drop FINGERPRINT", short: "Close their signalling connections", kind: control.ClientDrop},
+		}},
 		{"source", "Restrictions on addresses", "sources", printSources, []verb{
 			{use: "ban PREFIX", short: "Refuse an address or prefix", kind: control.SourceBan, restricts: true},
 			{use: "throttle PREFIX PPS", short: "Hold it to packets a second", kind: control.SourceThrottle, value: "pps", number: true, restricts: true},

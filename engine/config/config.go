@@ -36,6 +36,8 @@ type Config struct {
 	Dispatch Dispatch `koanf:"dispatch"`
 	QUIC     QUIC     `koanf:"quic"`
 	Relay    Relay    `koanf:"relay"`
+	Signal   Signal   `koanf:"signal"`
+	Auth     Auth     `koanf:"auth"`
 	Flight   Flight   `koanf:"flight"`
 
 	Peers       []Peer       `koanf:"peers"`
@@ -114,6 +116,22 @@ const (
 	TraceOff    = "off"
 )
 
+// Signal is the signalling of direct calls, and who may learn who is here.
+type Signal struct {
+	MaxClients       int           `koanf:"max_clients"`       // signalling connections
+	RingTimeout      time.Duration `koanf:"ring_timeout"`      // an offer nobody answers ends
+	RequireSignature bool          `koanf:"require_signature"` // refuse registrations that prove nothing
+	ExposePresence   bool          `koanf:"expose_presence"`   // identities on /presence, /peers and /route
+	PresenceFrom     []string      `koanf:"presence_from"`     // addresses and prefixes of relays that tell, and are told, who is where
+}
+
+// Auth is how tokens are checked at auth_url.
+type Auth struct {
+	Timeout       time.Duration `koanf:"timeout"`        // one check, all in all
+	MaxConcurrent int           `koanf:"max_concurrent"` // checks at the same time
+	CacheTTL      time.Duration `koanf:"cache_ttl"`      // how long a good verdict is believed; 0: not at all
+}
+
 // Peer is a relay we keep a federation link to (spec wzp 6.2).
 type Peer struct {
 	URL         string `koanf:"url"` // host:port
@@ -171,6 +189,8 @@ func Default() Config {
 			MaxRooms: 10_000, MaxRoomSize: 1000, ClientPPS: 400, ClientBPS: 512_000,
 			QueueCapacity: 256, QueueMaxAge: 500 * time.Millisecond,
 		},
+		Signal: Signal{MaxClients: 10_000, RingTimeout: time.Minute},
+		Auth:   Auth{Timeout: 5 * time.Second, MaxConcurrent: 32, CacheTTL: time.Minute},
 		Flight: Flight{Keep: 30 * time.Minute, MemBytes: 64 << 20, FileBytes: 256 << 20, Trace: TraceAfter},
 	}
 }

@@ -115,6 +115,19 @@ func ParseListen(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
 }
 
+// ParsePrefix reads an address or a prefix, IPv4 never mapped into IPv6.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", s)
+	}
+	return p.Masked(), nil
+}
+
 // ParseJoin reads a bootstrap peer, ID@HOST:PORT: the id in 64 hex characters,
 // the host an address or a name.
 func ParseJoin(s string) (id, addr string, err error) {

@@ -99,6 +99,16 @@ func (c *Config) validateLimits(k *checker) {
 	between(k, "relay.client_bps", c.Relay.ClientBPS, 1000, 1_000_000_000)
 	between(k, "relay.queue_capacity", c.Relay.QueueCapacity, 8, 1<<16)
 	between(k, "relay.queue_max_age", c.Relay.QueueMaxAge, time.Millisecond, time.Minute)
+	between(k, "signal.max_clients", c.Signal.MaxClients, 1, 1_000_000)
+	between(k, "signal.ring_timeout", c.Signal.RingTimeout, time.Second, time.Hour)
+	between(k, "auth.timeout", c.Auth.Timeout, 100*time.Millisecond, 10*time.Second)
+	between(k, "auth.max_concurrent", c.Auth.MaxConcurrent, 1, 10_000)
+	between(k, "auth.cache_ttl", c.Auth.CacheTTL, 0, 24*time.Hour)
+	for _, p := range c.Signal.PresenceFrom {
+		if _, err := ParsePrefix(p); err != nil {
+			k.fail("signal.presence_from", "%v", err)
+		}
+	}
 	k.oneOf("flight.trace", c.Flight.Trace, TraceAfter, TraceAlways, TraceOff)
 	between(k, "flight.keep", c.Flight.Keep, time.Minute, 24*time.Hour)
 	between(k, "flight.mem_bytes", c.Flight.MemBytes, 1<<20, 4<<30)
@@ -165,7 +175,6 @@ func (c *Config) warnings(o Origins) []string {
 
 // unserved are the accepted keys that nothing is made of.
 var unserved = []struct{ key, why string }{
-	{"auth_url", "tokens are NOT checked, everybody who reaches this node may join a room"},
 	{"remote_relay", "forwarding to another relay is not built, calls stay on this node"},
 	{"peers", "federation is not built, no link is made"},
 	{"trusted", "federation is not built, no link is admitted"},

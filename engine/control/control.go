@@ -35,6 +35,9 @@ const (
 	RoutingRefresh Kind = "routing.refresh"
 	RoutingTrace   Kind = "routing.trace"
 
+	CallHangup Kind = "call.hangup"
+	ClientDrop Kind = "client.drop"
+
 	LinkReconnect Kind = "link.reconnect"
 	LinkMute      Kind = "link.mute"
 	LinkUnmute    Kind = "link.unmute"
@@ -72,7 +75,8 @@ const (
 
 // Command is the body of POST /v1/commands. Target by kind: shard.* "media/3";
 // source.* an IP or prefix; room.* the room's name; participant.* the
-// participant's id; peer.* the peer's hex id; routing.refresh a bucket index
+// participant's id; peer.* the peer's hex id; call.hangup the call's id;
+// client.drop the client's fingerprint; routing.refresh a bucket index
 // or "all"; routing.trace an id, a room's name or a fingerprint; undo an undo id.
 type Command struct {
 	Kind   Kind           `json:"kind"`
@@ -109,7 +113,7 @@ func Kinds() []Kind {
 	return []Kind{
 		ShardPause, ShardResume, ShardRestart, ShardFlush, SourceBan, SourceThrottle, SourceClear,
 		RoomClose, RoomLock, RoomUnlock, RoomPinTier, ParticipantKick, ParticipantMute, ParticipantUnmute,
-		PeerPing, PeerEvict, PeerBlock, PeerUnblock, RoutingRefresh, RoutingTrace, LinkReconnect, LinkMute, LinkUnmute,
+		PeerPing, PeerEvict, PeerBlock, PeerUnblock, RoutingRefresh, RoutingTrace, CallHangup, ClientDrop, LinkReconnect, LinkMute, LinkUnmute,
 		NodeDrain, NodeUndrain, NodeLogLevel, NodeSave, Undo,
 	}
 }

@@ -50,9 +50,10 @@ func small() *view.Snapshot {
 		Rooms: []view.Room{{Name: "r", Participants: []view.Participant{
 			{ID: "1", LossPct: 1.5, RTTMS: 40}, {ID: "2", ReportAgeS: -1, Muted: true},
 		}}},
-		Links: []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
-		DHT:   view.DHT{Admission: map[string]uint64{"added": 1}},
-		Edge:  view.Edge{Refused: map[string]uint64{"alpn": 1}},
+		Links:  []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
+		DHT:    view.DHT{Admission: map[string]uint64{"added": 1}},
+		Edge:   view.Edge{Refused: map[string]uint64{"alpn": 1}},
+		Signal: view.Signal{Refused: map[string]uint64{"busy": 1}, Auth: view.Auth{Enabled: true, Breaker: "closed", Checks: map[string]uint64{"ok": 5, "denied": 2, "timeout": 1}}},
 	}
 }
 
@@ -102,6 +103,11 @@ func TestWZPTypes(t *testing.T) {
 	} {
 		if f := fams[name]; f == nil || f.GetType() != want {
 			t.Errorf("%s is %v", name, f.GetType())
+		}
+	}
+	for _, m := range fams["wzp_relay_auth_attempts_total"].GetMetric() {
+		if want := map[string]float64{"ok": 5, "fail": 3}[m.GetLabel()[0].GetValue()]; m.GetCounter().GetValue() != want {
+			t.Errorf("auth attempts %v", m)
 		}
 	}
 	if n := len(fams["wzp_relay_session_loss_pct"].GetMetric()); n != 1 {

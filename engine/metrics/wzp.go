@@ -9,7 +9,7 @@ import (
 
 // families is every metric but those of an Observer, in the order of the page.
 func families() []family {
-	return slices.Concat(wzpFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies(), recordFamilies())
+	return slices.Concat(wzpFamilies(), authFamilies(), signalFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies(), recordFamilies())
 }
 
 // wzpFamilies are the names of wzp-relay that this node fills with truth (spec
@@ -19,9 +19,14 @@ func wzpFamilies() []family {
 		gaugeOf("wzp_relay_active_sessions", "Participants in rooms.", participants),
 		gaugeOf("wzp_relay_active_rooms", "Rooms with somebody in them.", func(s *view.Snapshot) float64 { return float64(len(s.Rooms)) }),
 		counterOf("wzp_relay_packets_forwarded_total", "Media packets forwarded, every copy counted.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Media.Delivered) }),
-		{"wzp_relay_auth_attempts_total", "Checks of a token, by how they ended.", counter, []string{"result"}, func(_ *view.Snapshot, emit put) {
-			emit(0, "ok") // this node checks no tokens
-			emit(0, "fail")
+		{"wzp_relay_auth_attempts_total", "Checks of a token, by how they ended.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {
+			checks := s.Signal.Auth.Checks
+			var all uint64
+			for _, n := range checks {
+				all += n
+			}
+			emit(float64(checks["ok"]), "ok")
+			emit(float64(all-checks["ok"]), "fail")
 		}},
 		{"wzp_relay_session_loss_pct", "Loss a participant last reported, in percent.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
 			eachReporter(s, func(p *view.Participant) { emit(p.LossPct, p.ID) })

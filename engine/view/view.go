@@ -421,7 +421,7 @@ type Undo struct {
 // Ending is one connection that ended, and why.
 type Ending struct {
 	At        time.Time `json:"at"`
-	Kind      string    `json:"kind"` // media, dht, signal, link, other
+	Kind      string    `json:"kind"` // media, dht, signal, probe, link, other
 	Subject   string    `json:"subject"`
 	Remote    string    `json:"remote"`
 	Reason    string    `json:"reason"`

@@ -354,6 +354,7 @@ func (c *Client) Told(f Frame, now int64) {
 // deadline. The call it is about cannot go on. The connection may: Late says
 // that the frame was read after all.
 func (c *Client) Unread(f Frame, now int64) {
+	c.landed()
 	h := c.hub
 	h.locked(now, func(a *after) {
 		if c.gone {
@@ -371,13 +372,18 @@ func (c *Client) Unread(f Frame, now int64) {
 	})
 }
 
-// Late settles a frame after Unread: the client has read it, or never will.
-func (c *Client) Late(read bool, now int64) {
-	c.landed()
-	if read {
-		c.sent.Add(1)
-		c.hub.locked(now, func(*after) { c.stalled = false })
-	}
+// Late says that a frame given up by Unread has been read after all.
+func (c *Client) Late() {
+	c.sent.Add(1)
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	c.stalled = false
+}
+
+// Malformed notes that the client said something that is no message.
+func (c *Client) Malformed() {
+	c.received.Add(1)
+	c.hub.refuse(whyMalformed)
 }
 
 // Failed says that the client could not be given the frame: it grants no

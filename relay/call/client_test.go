@@ -32,7 +32,7 @@ func TestStalledCalleeFailsAlone(t *testing.T) {
 	}
 	alice.offers("z", bob.who)
 	alice.expects("Hangup Error z") // at once now
-	bob.Late(true, b.now)           // it was only slow
+	bob.Late()                      // it was only slow
 	bob.expects("Hangup Error x")
 	b.call("w", alice, bob, Active)
 }

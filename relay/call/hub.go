@@ -81,11 +81,12 @@ const (
 	whyUnknownCall
 	whyState
 	whyVerb
+	whyMalformed
 	numWhy
 )
 
 var whyNames = [numWhy]string{
-	"rate", "not_a_party", "duplicate_call", "busy", "offline", "peer_stalled", "invalid", "identity", "full", "draining", "unknown_call", "wrong_state", "unserved",
+	"rate", "not_a_party", "duplicate_call", "busy", "offline", "peer_stalled", "invalid", "identity", "full", "draining", "unknown_call", "wrong_state", "unserved", "malformed",
 }
 
 // Hub is the registry of clients and of the calls between them.

@@ -41,7 +41,7 @@ func At(sc Scene, step int) *view.Snapshot {
 	s.Ledger = accounts(sc, sec)
 	s.Kernel = view.Kernel{RcvbufBytes: 7 << 20, SndbufBytes: 7 << 20, GSO: true}
 	s.Edge = view.Edge{Connections: 231, Handshaking: 3, Accepted: 90412, Refused: map[string]uint64{"handshake_timeout": 41, "alpn": 7}}
-	s.Signal = view.Signal{Registered: 118, Calls: view.Calls{Active: 9, Ringing: 1}}
+	s.Signal = signalling(sc, sec, at)
 	s.Links = []view.Link{
 		{Label: "relay-fra", State: "up", RTTMS: 11.2, Verified: true, Received: 8120331, Forwarded: 7990112},
 		{Label: "relay-sin", State: "up", RTTMS: 181, Verified: true, Received: 401233, Forwarded: 398001},
