@@ -200,13 +200,20 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 			add(s.Links[i].Label, s.Links[i].State)
 		}
 	case noun == "source":
-		for i := range s.Sources {
-			add(s.Sources[i].Prefix, s.Sources[i].Kind)
-		}
-		for i := range s.Shards {
-			for _, h := range s.Shards[i].HotSources {
-				add(h.IP, fmt.Sprintf("%.0f %% of %s", h.SharePct, s.Shards[i].Key()))
-			}
+		return sourceWords(s)
+	}
+	return out
+}
+
+// sourceWords suggests addresses: the restricted ones, and those with most
+// traffic.
+func sourceWords(s *view.Snapshot) (out []suggestion) {
+	for i := range s.Sources {
+		out = append(out, suggestion{s.Sources[i].Prefix, cell.Clean(s.Sources[i].Kind)})
+	}
+	for i := range s.Shards {
+		for _, h := range s.Shards[i].HotSources {
+			out = append(out, suggestion{h.IP, fmt.Sprintf("%.0f %% of %s", h.SharePct, s.Shards[i].Key())})
 		}
 	}
 	return out
