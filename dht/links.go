@@ -97,7 +97,7 @@ func (n *Node) admitted(id table.ID, addr table.Addr, adm table.Admission) {
 			return // one at a time; the check loop offers the candidate again
 		}
 		select {
-		case n.revalidate <- revalidation{id: id, addr: addr, bucket: bucket, stale: adm.Stale}:
+		case n.revalidate <- &revalidation{id: id, addr: addr, bucket: bucket, stale: adm.Stale}:
 		default:
 			n.revalBusy[bucket].Store(false)
 			n.counts.revalBusy.Add(1)

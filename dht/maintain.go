@@ -407,7 +407,7 @@ func (n *Node) removeSilent(c *table.Contact, since int64) {
 // readmit offers some connected peers that are not in the table.
 func (n *Node) readmit() {
 	left := readmitPerPass
-	for _, s := range n.reg.all() {
+	for s := range n.reg.all {
 		if left == 0 {
 			return
 		}
@@ -440,7 +440,7 @@ func (n *Node) revalidateLoop(ctx context.Context) {
 	}
 }
 
-func (n *Node) settle(ctx context.Context, r revalidation) {
+func (n *Node) settle(ctx context.Context, r *revalidation) {
 	n.probeAll(ctx, r.stale, func(c *table.Contact, since int64, err error) {
 		if err != nil {
 			n.removeSilent(c, since)

@@ -143,7 +143,7 @@ type Node struct {
 	records  records
 
 	// Mailboxes of the loops; a full one is reported to the sender.
-	revalidate chan revalidation
+	revalidate chan *revalidation
 	refresh    chan int
 	wakeBoot   chan struct{} // capacity 1: look at the links now
 
@@ -189,7 +189,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, table: tab, self: map[netip.AddrPort]bool{},
-		revalidate: make(chan revalidation, 32),
+		revalidate: make(chan *revalidation, 32),
 		refresh:    make(chan int, 16),
 		wakeBoot:   make(chan struct{}, 1),
 	}
@@ -240,7 +240,7 @@ func (n *Node) Run(ctx context.Context) error {
 	<-ctx.Done()
 	wg.Wait()
 	n.tasks.close()
-	for _, s := range n.reg.all() {
+	for s := range n.reg.all {
 		s.link.Close("shutting down")
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	stripes         = 64
+	stripes         = 16 // a stripe of a node of usual size is one group of the map, which is copied in no time
 	maxLinksPerPeer = 2  // two nodes that dial each other at once keep both links
 	maxLost         = 32 // remembered losses, per stripe
 )
@@ -40,9 +40,20 @@ type registry struct {
 }
 
 type regStripe struct {
-	m    atomic.Pointer[map[table.ID][]*session] // newest generation first; stored under mu
-	mu   sync.Mutex                              // a leaf; guards the stores to m, and lost
-	lost []lostLink                              // the latest losses, oldest first
+	m    atomic.Pointer[map[table.ID]linkSet] // stored under mu
+	mu   sync.Mutex                           // a leaf; guards the stores to m, and lost
+	lost []lostLink                           // the latest losses, oldest first
+}
+
+// linkSet are the links of one peer, the newest generation first, then nil.
+type linkSet [maxLinksPerPeer]*session
+
+func (l *linkSet) list() []*session {
+	n := 0
+	for n < len(l) && l[n] != nil {
+		n++
+	}
+	return l[:n]
 }
 
 type lostLink struct {
@@ -52,31 +63,33 @@ type lostLink struct {
 
 func (r *registry) stripe(id table.ID) *regStripe { return &r.stripes[id[table.IDLen-1]%stripes] }
 
-func (s *regStripe) get(id table.ID) []*session {
+func (s *regStripe) get(id *table.ID) (l linkSet) {
 	if m := s.m.Load(); m != nil {
-		return (*m)[id]
+		l = (*m)[*id]
 	}
-	return nil
+	return l
 }
 
 // put stores the peer's links; the caller holds mu.
 func (s *regStripe) put(id table.ID, list []*session) {
-	next := map[table.ID][]*session{}
+	next := map[table.ID]linkSet{}
 	if m := s.m.Load(); m != nil {
 		next = maps.Clone(*m)
 	}
 	if len(list) == 0 {
 		delete(next, id)
 	} else {
-		next[id] = list
+		var l linkSet
+		copy(l[:], list)
+		next[id] = l
 	}
 	s.m.Store(&next)
 }
 
 // find returns the session of one link, nil when it is not registered.
 func (r *registry) find(id table.ID, gen uint64) *session {
-	for _, s := range r.stripe(id).get(id) {
-		if s.gen == gen {
+	for _, s := range r.stripe(id).get(&id) {
+		if s != nil && s.gen == gen {
 			return s
 		}
 	}
@@ -85,10 +98,7 @@ func (r *registry) find(id table.ID, gen uint64) *session {
 
 // best returns the newest link to id, nil when there is none.
 func (r *registry) best(id table.ID) *session {
-	if list := r.stripe(id).get(id); len(list) > 0 {
-		return list[0]
-	}
-	return nil
+	return r.stripe(id).get(&id)[0]
 }
 
 // add registers s. It returns the session registered for that generation (an
@@ -101,7 +111,8 @@ func (r *registry) add(s *session) (kept, surplus *session) {
 	if slices.Contains(st.lost, lostLink{s.peer, s.gen}) {
 		return nil, nil
 	}
-	list := st.get(s.peer)
+	set := st.get(&s.peer)
+	list := set.list()
 	at := 0
 	for _, x := range list {
 		if x.gen == s.gen {
@@ -138,7 +149,8 @@ func (r *registry) remove(id table.ID, gen uint64) (found, last bool) {
 		}
 		st.lost = append(st.lost, gone)
 	}
-	list := st.get(id)
+	set := st.get(&id)
+	list := set.list()
 	i := slices.IndexFunc(list, func(s *session) bool { return s.gen == gen })
 	if i < 0 {
 		return false, false
@@ -153,19 +165,26 @@ func (r *registry) remove(id table.ID, gen uint64) (found, last bool) {
 }
 
 // of returns the links of one peer, newest first; not to be changed.
-func (r *registry) of(id table.ID) []*session { return r.stripe(id).get(id) }
+func (r *registry) of(id table.ID) []*session {
+	set := r.stripe(id).get(&id)
+	return set.list()
+}
 
-// all returns every session.
-func (r *registry) all() []*session {
-	var out []*session
+// all yields every session, in no order.
+func (r *registry) all(yield func(*session) bool) {
 	for i := range r.stripes {
-		if m := r.stripes[i].m.Load(); m != nil {
-			for _, list := range *m {
-				out = append(out, list...)
+		m := r.stripes[i].m.Load()
+		if m == nil {
+			continue
+		}
+		for _, set := range *m {
+			for _, s := range set.list() {
+				if !yield(s) {
+					return
+				}
 			}
 		}
 	}
-	return out
 }
 
 // gcra is a token bucket in one atomic: the theoretical time of the next

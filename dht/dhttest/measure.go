@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -147,4 +148,13 @@ func (s *Swarm) Rate(d time.Duration) []uint64 {
 		last = now
 	}
 	return out
+}
+
+// Memory is what the process holds after a collection: heap in use, and stacks.
+func Memory() (heap, stacks uint64) {
+	runtime.GC()
+	runtime.GC() // what the first has made free in pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, m.StackInuse
 }

@@ -1,6 +1,7 @@
 package dhttest
 
 import (
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,6 +206,23 @@ func TestNATs(t *testing.T) {
 		}
 		if _, to := s.route(seeds[0], sym.Addr); to != nil {
 			t.Error("a symmetric translator has one port for all")
+		}
+	})
+}
+
+// What a node costs: the bound leaves margin for what a
+// small network does not spread: 10,000 nodes have more links each.
+func TestMemoryPerNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heap0, stacks0 := Memory()
+		const n = 200
+		s, _ := grown(t, Config{Seed: 8}, n, time.Minute)
+		s.Sleep(20 * time.Minute)
+		heap, stacks := Memory()
+		links := 2 * s.Traffic().Links / n
+		t.Logf("%d KB heap and %d KB stacks per node, %d goroutines, %d links", (heap-heap0)/n>>10, (stacks-stacks0)/n>>10, runtime.NumGoroutine()/n, links)
+		if per := (heap - heap0 + stacks - stacks0) / n; per > 130<<10 {
+			t.Errorf("%d KB per node", per>>10)
 		}
 	})
 }

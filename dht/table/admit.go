@@ -107,7 +107,7 @@ func (t *Table) decide(now int64, id ID, list []Addr, bad Result, trust Trust, a
 	s := t.snap.Load()
 	if c := s.find(&t.self, &id); c != nil {
 		c.alive(now)
-		t.clocks[c.bucket].stamp(now)
+		t.clock(c.bucket).stamp(now)
 		for _, l := range slices.Backward(list) { // last first: the head of list ends up at the head
 			t.mergeLocked(s, c, l)
 		}
@@ -126,7 +126,7 @@ func (t *Table) decide(now int64, id ID, list []Addr, bad Result, trust Trust, a
 	c.alive(now)
 	c.SetTrust(trust)
 	t.snap.Store(s.with(c, p.victims...))
-	t.clocks[c.bucket].stamp(now)
+	t.clock(c.bucket).stamp(now)
 	t.removed[RemovedSwap].Add(uint64(len(p.victims)))
 	r := Added
 	if len(p.victims) > 0 {

@@ -89,6 +89,27 @@ func (b *bucketClock) stamp(now int64) {
 	}
 }
 
+// clockBlock is how many bucket clocks are made at a time: a network of
+// millions uses two of the sixteen blocks.
+const clockBlock = 16
+
+// clock is the clock of bucket i.
+func (t *Table) clock(i int) *bucketClock {
+	p := &t.clocks[i/clockBlock]
+	b := p.Load()
+	if b == nil {
+		b = new([clockBlock]bucketClock)
+		for j := range b {
+			b[j].live.Store(never)
+			b[j].probe.Store(never)
+		}
+		if !p.CompareAndSwap(nil, b) {
+			b = p.Load()
+		}
+	}
+	return &b[i%clockBlock]
+}
+
 // touchStripe keeps the counters of concurrent touches on separate cache
 // lines.
 type touchStripe struct {
@@ -109,7 +130,7 @@ type Table struct {
 	blocked atomic.Pointer[map[ID]struct{}] // nil: nobody
 
 	// Any goroutine (atomic).
-	clocks  [NumBuckets]bucketClock
+	clocks  [NumBuckets / clockBlock]atomic.Pointer[[clockBlock]bucketClock] // nil: never stamped
 	touches [touchStripes]touchStripe
 	results [NumResults]atomic.Uint64
 	removed [NumRemovals]atomic.Uint64
@@ -125,10 +146,6 @@ func New(cfg Config) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{cfg: cfg, self: cfg.Self}
-	for i := range t.clocks {
-		t.clocks[i].live.Store(never)
-		t.clocks[i].probe.Store(never)
-	}
 	t.snap.Store(&snapshot{})
 	return t, nil
 }
@@ -216,7 +233,7 @@ func (t *Table) Touch(id ID, addr netip.AddrPort, typ AddrType, now int64) Touch
 	}
 	if !t.wouldChange(c, addr, typ) {
 		c.alive(now)
-		t.clocks[c.bucket].stamp(now)
+		t.clock(c.bucket).stamp(now)
 		stripe.fast.Add(1)
 		return Fast
 	}
@@ -257,7 +274,7 @@ func (t *Table) touchSlow(id ID, addr netip.AddrPort, typ AddrType, now int64) b
 		return false
 	}
 	c.alive(now)
-	t.clocks[c.bucket].stamp(now)
+	t.clock(c.bucket).stamp(now)
 	if a, ok := normalise(addr, typ, t.cfg.AllowLoopback); ok {
 		t.mergeLocked(s, c, a)
 	}
@@ -286,7 +303,7 @@ func (t *Table) mergeLocked(s *snapshot, c *Contact, a Addr) {
 // its members being alive.
 func (t *Table) Probed(i int, now int64) {
 	if i >= 0 && i < NumBuckets {
-		t.clocks[i].probe.Store(now)
+		t.clock(i).probe.Store(now)
 	}
 }
 
@@ -299,7 +316,11 @@ func (t *Table) BucketAge(i int, now int64) (live, probe int64) {
 		}
 		return max(now-at, 0)
 	}
-	return age(t.clocks[i].live.Load()), age(t.clocks[i].probe.Load())
+	b := t.clocks[i/clockBlock].Load()
+	if b == nil {
+		return -1, -1
+	}
+	return age(b[i%clockBlock].live.Load()), age(b[i%clockBlock].probe.Load())
 }
 
 // Deepest is the index of the deepest bucket with a member, -1 when the table
