@@ -137,6 +137,26 @@ func summarise(outs []Outcome) Summary {
 	return m
 }
 
+// Merge is the mean of samples of one size. The quantiles are the median of the
+// medians and the greatest of the 99th percentiles.
+func Merge(parts []Summary) Summary {
+	m := Summary{Worst: 1}
+	var p50 []time.Duration
+	for _, p := range parts {
+		m.Lookups += p.Lookups
+		m.Errors += p.Errors
+		m.Worst, m.HopsMax, m.P99 = min(m.Worst, p.Worst), max(m.HopsMax, p.HopsMax), max(m.P99, p.P99)
+		p50 = append(p50, p.P50)
+		n := float64(len(parts))
+		m.Exact, m.Closest, m.Dead, m.Stale = m.Exact+p.Exact/n, m.Closest+p.Closest/n, m.Dead+p.Dead/n, m.Stale+p.Stale/n
+		m.Hops, m.Queries, m.Msgs, m.Dials = m.Hops+p.Hops/n, m.Queries+p.Queries/n, m.Msgs+p.Msgs/n, m.Dials+p.Dials/n
+	}
+	if slices.Sort(p50); len(p50) > 0 {
+		m.P50 = p50[len(p50)/2]
+	}
+	return m
+}
+
 // Rate is how many messages were sent in each second of d.
 func (s *Swarm) Rate(d time.Duration) []uint64 {
 	var out []uint64

@@ -22,19 +22,20 @@ type netCounters struct {
 }
 
 // Traffic is what the network has carried so far. Sent = Arrived + Lost +
-// Swallowed + what is under way.
+// Swallowed + Messages, unless something is being sent at this moment.
 type Traffic struct {
-	Sent, Arrived  uint64
-	Lost           uint64 // by Config.Loss
-	Swallowed      uint64 // for the dead, across a partition, over a closed link
-	Requests       uint64 // of those sent
-	Bytes          uint64
-	Dials          uint64
-	DialsFailed    uint64
-	Isolated       uint64 // dht.isolated events
-	Panics         uint64
-	Links          int // open now
-	UnderWay, Live int
+	Sent, Arrived uint64
+	Lost          uint64 // by Config.Loss
+	Swallowed     uint64 // for the dead, across a partition, over a closed link
+	Requests      uint64 // of those sent
+	Bytes         uint64
+	Dials         uint64
+	DialsFailed   uint64
+	Isolated      uint64 // dht.isolated events
+	Panics        uint64
+	Links         int // open now
+	Live          int
+	Messages      int // under way
 }
 
 // Traffic reads the counters.
@@ -46,7 +47,7 @@ func (s *Swarm) Traffic() Traffic {
 		Links: int(n.links.Load()) / 2,
 	}
 	s.queue.mu.Lock()
-	t.UnderWay = len(s.queue.heap)
+	t.Messages = s.queue.messages
 	s.queue.mu.Unlock()
 	s.mu.Lock()
 	t.Live = len(s.live)

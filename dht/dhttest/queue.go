@@ -10,11 +10,12 @@ import (
 type queue struct {
 	wake chan struct{} // capacity 1: something earlier than awaited has come
 
-	mu    sync.Mutex // a leaf; guards the fields below
-	heap  []event
-	seq   uint64
-	until int64 // what the loop waits for; 0: it is not waiting
-	free  []*parcel
+	mu       sync.Mutex // a leaf; guards the fields below
+	heap     []event
+	seq      uint64
+	messages int   // among heap, and being delivered
+	until    int64 // what the loop waits for; 0: it is not waiting
+	free     []*parcel
 }
 
 type event struct {
@@ -72,6 +73,7 @@ func (q *queue) pop() event {
 func (q *queue) add(e event, payload []byte) {
 	q.mu.Lock()
 	if payload != nil {
+		q.messages++
 		if n := len(q.free); n > 0 {
 			e.p, q.free = q.free[n-1], q.free[:n-1]
 		} else {
@@ -95,8 +97,11 @@ func (q *queue) take(dst []event, now int64) ([]event, int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range dst {
-		if p := dst[i].p; p != nil && len(q.free) < 4096 {
-			q.free = append(q.free, p)
+		if p := dst[i].p; p != nil {
+			q.messages--
+			if len(q.free) < cap(q.free) {
+				q.free = append(q.free, p)
+			}
 		}
 	}
 	clear(dst)

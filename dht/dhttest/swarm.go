@@ -80,6 +80,7 @@ func New(cfg Config) *Swarm {
 		book: map[netip.AddrPort]*Peer{}, hosts: map[netip.Addr]*Peer{},
 	}
 	s.queue.wake = make(chan struct{}, 1)
+	s.queue.free = make([]*parcel, 0, 4096)
 	s.wg.Go(func() { s.deliver(ctx) })
 	return s
 }
