@@ -65,42 +65,60 @@ func (m Summary) String() string {
 		m.P50.Round(time.Millisecond), m.P99.Round(time.Millisecond))
 }
 
-// Measure runs lookups from nodes and for nodes drawn from the seed.
+// Measure runs lookups from nodes and for nodes drawn from the seed. Those of
+// nodes that die meanwhile do not count.
 func (s *Swarm) Measure(ctx context.Context, what Sample) Summary {
-	type job struct {
-		from   *Peer
-		target table.ID
-	}
-	live := s.Live()
-	slices.SortFunc(live, func(a, b *Peer) int { return a.Index - b.Index }) // not by the order of their goroutines
-	var jobs []job
-	for tries := 0; len(jobs) < what.Count && tries < 100*what.Count; tries++ {
-		from := live[draw(s, func(r *rand.Rand) int { return r.IntN(len(live)) })]
-		if from.Node == nil || what.From != nil && !what.From(from) {
-			continue
-		}
-		if what.Keys {
-			jobs = append(jobs, job{from, draw(s, RandomID)})
-			continue
-		}
-		to := live[draw(s, func(r *rand.Rand) int { return r.IntN(len(live)) })]
-		if to == from || what.To != nil && !what.To(from, to) {
-			continue
-		}
-		jobs = append(jobs, job{from, to.ID})
-	}
-	outs := make([]Outcome, len(jobs))
+	outs := make([]*Outcome, what.Count)
 	places := make(chan struct{}, or(what.AtOne, 10))
 	var wg sync.WaitGroup
-	for i, j := range jobs {
+	for i := range outs {
 		places <- struct{}{}
-		wg.Go(func() {
-			outs[i] = j.from.Measure(ctx, j.target)
+		from, target, ok := s.pick(what)
+		if !ok {
 			<-places
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-places }()
+			if o := from.Measure(ctx, target); from.Alive() {
+				outs[i] = &o
+			}
 		})
 	}
 	wg.Wait()
-	return summarise(outs)
+	var got []Outcome
+	for _, o := range outs {
+		if o != nil {
+			got = append(got, *o)
+		}
+	}
+	return summarise(got)
+}
+
+// pick draws who asks for what.
+func (s *Swarm) pick(what Sample) (from *Peer, target table.ID, ok bool) {
+	live := s.Live()
+	if what.From != nil {
+		live = slices.DeleteFunc(live, func(p *Peer) bool { return !what.From(p) })
+	}
+	live = slices.DeleteFunc(live, func(p *Peer) bool { return p.Node == nil || p.watch.Load() != nil })
+	slices.SortFunc(live, func(a, b *Peer) int { return a.Index - b.Index }) // not by the order of their goroutines
+	if len(live) == 0 {
+		return nil, target, false
+	}
+	one := func(list []*Peer) *Peer {
+		return list[draw(s, func(r *rand.Rand) int { return r.IntN(len(list)) })]
+	}
+	from = one(live)
+	if what.Keys {
+		return from, draw(s, RandomID), true
+	}
+	to := slices.DeleteFunc(s.Live(), func(p *Peer) bool { return p == from || what.To != nil && !what.To(from, p) })
+	slices.SortFunc(to, func(a, b *Peer) int { return a.Index - b.Index })
+	if len(to) == 0 {
+		return nil, target, false
+	}
+	return from, one(to).ID, true
 }
 
 func summarise(outs []Outcome) Summary {

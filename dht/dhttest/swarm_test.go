@@ -63,7 +63,7 @@ func TestChurn(t *testing.T) {
 		if left := s.EndChurn(); left < 45 {
 			t.Error("only", left, "have left")
 		}
-		if m.Exact < 0.9 || m.Closest < 0.85 {
+		if m.Exact < 0.97 || m.Closest < 0.97 {
 			t.Error("churn breaks lookups:", m)
 		}
 	})
