@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -45,12 +46,15 @@ type pending struct {
 // pastKept is how many requests back a stray reply can be explained.
 const pastKept = 512
 
-// pastCall is a request that is over.
+// pastCall is a request that is over. Of its peer the head is kept, with what a
+// reply to it is in the last byte: every node has hundreds of these.
 type pastCall struct {
-	req  uint64
-	peer table.ID
-	why  stray // what a reply to it is
+	req, peer uint64
 }
+
+func pastPeer(peer *table.ID) uint64 { return binary.BigEndian.Uint64(peer[:]) &^ 0xff }
+
+func (p pastCall) why() stray { return stray(p.peer & 0xff) }
 
 // call is one request under way.
 type call struct {
@@ -92,7 +96,7 @@ func (p *pending) open(peer table.ID, want wire.Type) (uint64, *call, error) {
 // over takes a request off the map; the caller holds mu.
 func (p *pending) over(req uint64, c *call, why stray) {
 	delete(p.calls, req)
-	p.past[req%pastKept] = pastCall{req, c.peer, why}
+	p.past[req%pastKept] = pastCall{req, pastPeer(&c.peer) | uint64(why)}
 }
 
 // cancel forgets a request whose caller has gone.
@@ -116,12 +120,12 @@ func (p *pending) match(req uint64, peer table.ID) (*call, stray) {
 	case c != nil:
 		p.over(req, c, strayRepeated)
 		return c, 0
-	case past.req != req || past.peer.IsZero():
+	case past.req != req || *past == pastCall{}:
 		return nil, strayUnknown
-	case past.peer != peer:
+	case past.peer&^0xff != pastPeer(&peer):
 		return nil, strayWrongPeer
 	default:
-		return nil, past.why
+		return nil, past.why()
 	}
 }
 

@@ -47,6 +47,7 @@ func main() {
 		}))
 	}
 	tests = append(tests, testing.InternalTest{Name: "plots", F: func(t *testing.T) {
+		t.Helper()
 		if err := paint(*out, results); err != nil {
 			t.Error(err)
 		}
@@ -78,6 +79,7 @@ func parseSizes(s string) ([]int, error) {
 // inBubble is one size, run where time is virtual.
 func inBubble(p plan, keep func(result) error) testing.InternalTest {
 	return testing.InternalTest{Name: fmt.Sprintf("%d nodes", p.n), F: func(t *testing.T) {
+		t.Helper()
 		var r result
 		var err error
 		p.realStart = now()
