@@ -31,7 +31,8 @@ func (e *Engine) openRooms() {
 	e.relay = relay.New(relay.Config{
 		Shards: e.cfg.Dispatch.Shards, MaxSessions: e.cfg.MaxSessions, MaxRooms: r.MaxRooms, MaxRoomSize: r.MaxRoomSize,
 		QueueCapacity: r.QueueCapacity, QueueMaxAge: r.QueueMaxAge, ClientPPS: r.ClientPPS, ClientBPS: r.ClientBPS,
-		Now: e.mono,
+		Forwarding: e.cfg.Legacy.RemoteRelay != "",
+		Now:        e.mono,
 	})
 }
 

@@ -12,6 +12,8 @@
 //	media session writer    1 per participant   its connection ends
 //	media signal writer     1 per participant   its connection ends
 //	media signal drain      1 per participant   its connection ends
+//	forwarded client        6 (readers, writers and signals, both sides)  either connection ends
+//	forwarder, event log    1 each, if on       Run's context ends
 //	dht link reader         1 per link          its connection ends
 //	dht link writer         1 per link          its connection ends
 //	dht maintenance         a fixed few         dht.Node.Run returns
@@ -39,6 +41,7 @@
 //	eventLog.mu         leaf
 //	auditLog.mu         leaf
 //	saver.mu            leaf
+//	forwarder.mu        leaf
 //
 // The packet path (connection reader, shard loop, ring) takes the shard's
 // queue lock and the ring's lock only, each for a few dozen nanoseconds.

@@ -96,6 +96,7 @@ type Engine struct {
 	endings     endingLog
 	directory   directory
 	flight      *flight.Recorder // constant after New
+	wzpParts                     // constant after New
 
 	// Owned by the publisher.
 	judge *judge
@@ -162,6 +163,9 @@ func (e *Engine) open() error {
 		return err
 	}
 	if err := e.listenWeb(); err != nil {
+		return err
+	}
+	if err := e.openWZP(); err != nil {
 		return err
 	}
 	return e.openFlight() // last: what another node of this directory has left is not ours to judge

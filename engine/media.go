@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"signalbox/engine/dispatch"
@@ -189,7 +190,7 @@ func (e *Engine) runSession(ctx context.Context, c *quicnet.Conn, p *relay.Parti
 	run("media writer", func() { mediaWriter(ctx, c, p, e.mono) })
 	run("signal writer", func() { e.signalWriter(ctx, c, p) })
 	run("stray streams", func() { drainStreams(ctx, c) })
-	why := e.mediaReader(ctx, c, p)
+	why := e.mediaReader(ctx, c, c.RemoteAddr().Addr(), p)
 	cancel()
 	c.Close(0, closeReason)
 	for range 3 {
@@ -199,9 +200,9 @@ func (e *Engine) runSession(ctx context.Context, c *quicnet.Conn, p *relay.Parti
 }
 
 // mediaReader moves datagrams from the connection to the participant's shard
-// and counts. It never waits for anything but the connection.
-func (e *Engine) mediaReader(ctx context.Context, c *quicnet.Conn, p *relay.Participant) string {
-	src := c.RemoteAddr().Addr()
+// and counts. It never waits for anything but the connection. src is by whom
+// the shard is chosen.
+func (e *Engine) mediaReader(ctx context.Context, c *quicnet.Conn, src netip.Addr, p *relay.Participant) string {
 	var lost uint64
 	for {
 		pkt, err := c.ReceiveDatagram(ctx)

@@ -77,6 +77,7 @@ func (e *Engine) publish(now time.Time) {
 	s.Undo = e.undosInForce()
 	s.Endings = e.endings.newest()
 	s.Flight = e.flight.Stats()
+	e.fillWZP(s)
 	e.node(s, now)
 	e.judge.verdict(s)
 	s.Node.SampleUS = float64(time.Since(start).Nanoseconds()) / 1e3

@@ -42,6 +42,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.saver.loop(gctx); return nil })
 	g.Go(func() error { e.signalLoop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
+	e.runWZP(gctx, g)
 	g.Go(func() error {
 		select {
 		case <-gctx.Done():
@@ -114,6 +115,10 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 	default:
 		if strings.HasPrefix(sni, rawPrefix) {
 			c.Close(0, closeReason)
+			return
+		}
+		if e.relay.Forwarding(sni) {
+			e.serveForwarded(ctx, c)
 			return
 		}
 		e.serveMedia(ctx, c)

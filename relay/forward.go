@@ -57,7 +57,7 @@ func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 		p.refuse(ledger.Malformed)
 		return
 	}
-	if m.HasReport {
+	if m.HasReport && !p.leg { // those a leg brings are of people elsewhere
 		p.judgeReport(m.Report, now)
 	}
 	r.fanOut(shard, p, pkt, len(m.Payload), now)
@@ -72,7 +72,10 @@ func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now i
 	if mine {
 		defer sh.release()
 	}
-	members := p.room.roster.Load().members
+	members := p.pair
+	if members == nil {
+		members = p.room.roster.Load().members
+	}
 	n := len(members)
 	for _, m := range members {
 		if m == p {
@@ -148,7 +151,7 @@ const (
 // anything here can refuse it, so that gaps are what was lost on the client's
 // way to us and nothing of ours. Only the connection's reader calls it.
 func (p *Participant) Saw(pkt []byte) {
-	if len(pkt) >= wire.HeaderSize {
+	if len(pkt) >= wire.HeaderSize && !p.leg { // a leg brings many senders' numbers
 		p.countGap(binary.BigEndian.Uint16(pkt[2:]))
 	}
 }

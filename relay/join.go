@@ -37,6 +37,13 @@ type JoinRequest struct {
 // members will be told, the new one included. Somebody who comes back to the
 // full room of a call takes the place of their own older connection.
 func (r *Relay) Join(q JoinRequest) (*Participant, error) {
+	if r.Forwarding(q.Room) {
+		return nil, ErrForwarded
+	}
+	return r.join(q, nil)
+}
+
+func (r *Relay) join(q JoinRequest, far *Far) (*Participant, error) {
 	addr := q.Remote.Addr().Unmap()
 	switch {
 	case r.draining.Load():
@@ -51,6 +58,9 @@ func (r *Relay) Join(q JoinRequest) (*Participant, error) {
 		return nil, ErrFull
 	}
 	p := r.newParticipant(q, addr)
+	if far != nil {
+		r.newLeg(q, far, p)
+	}
 	for {
 		rm, err := r.openRoom(q.Room, q.Now)
 		if err != nil {
@@ -58,6 +68,9 @@ func (r *Relay) Join(q JoinRequest) (*Participant, error) {
 			return nil, err
 		}
 		p.room = rm
+		for _, leg := range p.pair {
+			leg.room = rm
+		}
 		replaced, again, err := r.enter(rm, p)
 		if again {
 			r.dropRoom(rm) // whoever marked it dead may not have come to it yet
@@ -145,8 +158,10 @@ func (r *Relay) enter(rm *room, p *Participant) (replaced *Participant, again bo
 	// Live before it is in the roster: a ring is in the account before the
 	// first copy can be pushed into it.
 	r.mu.Lock()
-	r.live[p.num] = p
-	p.rule.Store(match(r.rules.Load(), p.addr, r.cfg.Now()))
+	r.enlistLocked(p)
+	for _, leg := range p.pair {
+		r.enlistLocked(leg)
+	}
 	r.mu.Unlock()
 	if replaced != nil {
 		replaced.state.CompareAndSwap(stateIn, stateExpelled)
@@ -154,6 +169,12 @@ func (r *Relay) enter(rm *room, p *Participant) (replaced *Participant, again bo
 	}
 	rm.addLocked(p)
 	return replaced, false, nil
+}
+
+// enlistLocked puts p among the live ones. Relay.mu is held.
+func (r *Relay) enlistLocked(p *Participant) {
+	r.live[p.num] = p
+	p.rule.Store(match(r.rules.Load(), p.addr, r.cfg.Now()))
 }
 
 // predecessor is the older connection of p's identity in the room of a call,
@@ -179,6 +200,13 @@ func (p *Participant) Leave(_ int64) { p.leave(stateLeft) }
 // way.
 func (p *Participant) leave(state uint32) {
 	p.state.CompareAndSwap(stateIn, state)
+	if p.leg {
+		p.pair[0].leave(state)
+		return
+	}
+	for _, leg := range p.pair {
+		leg.state.CompareAndSwap(stateIn, state)
+	}
 	rm := p.room
 	rm.mu.Lock()
 	before := rm.roster.Load().version
@@ -196,19 +224,28 @@ func (p *Participant) leave(state uint32) {
 	}
 }
 
-// end retires the ring: out of the live list and into the retired counts in
-// one step. The first caller does it.
+// end retires the ring, and the other half's: out of the live list and into
+// the retired counts in one step. The first caller does it.
 func (p *Participant) end() {
 	r := p.relay
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.retireLocked(p)
+	for _, q := range p.pair {
+		r.retireLocked(q)
+	}
+}
+
+func (r *Relay) retireLocked(p *Participant) {
 	if r.live[p.num] != p {
 		return
 	}
 	delete(r.live, p.num)
 	final := p.ring.close()
 	r.retired.Add(&final)
-	r.sessions.Add(-1)
+	if !p.leg {
+		r.sessions.Add(-1)
+	}
 }
 
 func (p *Participant) hangUp(reason string) {

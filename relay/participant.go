@@ -36,8 +36,10 @@ type Participant struct {
 	joinedMono  int64
 	closeConn   func(reason string)
 	maxDatagram func() int
-	wake        chan struct{} // 1 slot: the ring has something
-	signalWake  chan struct{} // 1 slot: there may be a signal
+	wake        chan struct{}  // 1 slot: the ring has something
+	signalWake  chan struct{}  // 1 slot: there may be a signal
+	pair        []*Participant // whom it is heard by if forwarded, one; nil: its room, see JoinPair
+	leg         bool           // of a forwarded client, at the other relay
 
 	// Owned by the connection's reader.
 	budget budget

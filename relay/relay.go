@@ -32,6 +32,10 @@ type Config struct {
 	// Catastrophic. An operator's pin may.
 	TierFloor wire.Tier
 
+	// Forwarding says that rooms are at another relay: only JoinPair seats
+	// anybody, but for the rooms of calls.
+	Forwarding bool
+
 	// Now is the monotonic clock of every int64 time here, in ns: since New.
 	Now func() int64
 }

@@ -90,7 +90,7 @@ var keys = withKinds([]Key{
 	{Name: "peers", Help: "relays to link to: url, fingerprint, label, unproven"},
 	{Name: "trusted", Help: "relays that may link to us: fingerprint, label, unproven"},
 	{Name: "global_rooms", Flag: "global-room", Arg: "NAME", Lists: true, Help: "federated room (repeatable)"},
-	{Name: "remote_relay", Flag: "remote", Arg: "ADDR", Help: "as in wzp-relay: forward everything to this relay"},
+	{Name: "remote_relay", Flag: "remote", Arg: "ADDR", Help: "forward every media client to this relay, each by a connection of its own"},
 	{Name: "auth_url", Flag: "auth-url", Arg: "URL", Help: "where tokens are checked; without it nobody is asked for one"},
 	{Name: "metrics_port", Flag: "metrics-port", Arg: "N", Help: "as in wzp-relay: same as --metrics 0.0.0.0:N"},
 	{Name: "ws_port", Flag: "ws-port", Arg: "N", Help: "as in wzp-relay: same as --ws 0.0.0.0:N"},

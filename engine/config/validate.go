@@ -175,7 +175,6 @@ func (c *Config) warnings(o Origins) []string {
 
 // unserved are the accepted keys that nothing is made of.
 var unserved = []struct{ key, why string }{
-	{"remote_relay", "forwarding to another relay is not built, calls stay on this node"},
 	{"peers", "federation is not built, no link is made"},
 	{"trusted", "federation is not built, no link is admitted"},
 	{"global_rooms", "federation is not built, rooms stay on this node"},
@@ -183,7 +182,7 @@ var unserved = []struct{ key, why string }{
 	{"probe_mesh", "probing is not built"},
 	{"trunking_enabled", "packets travel one to a datagram"},
 	{"debug_tap", "the debug tap is not built; use ctl explain"},
-	{"event_log", "there are no federation events to write"},
+	{"event_log", "the file is made, but there are no federation events to write"},
 	{"jitter_target_depth", "wzp-relay ignores it too"},
 	{"jitter_max_depth", "wzp-relay ignores it too"},
 }

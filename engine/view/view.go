@@ -27,6 +27,9 @@ type Snapshot struct {
 	Flight  Flight    `json:"flight"`
 	Undo    []Undo    `json:"undo"` // what is in force and can be taken back, newest first
 	Endings []Ending  `json:"endings"`
+
+	Forward  *Forward  `json:"forward,omitempty"`   // nil: rooms are on this node
+	EventLog *EventLog `json:"event_log,omitempty"` // nil: none is written
 }
 
 // Node is the process itself.

@@ -59,6 +59,19 @@ func WriteFrame(w io.Writer, s Signal) error {
 // arrive, not with the length they were announced by. A stream that ends
 // early gives io.EOF before the first byte, else io.ErrUnexpectedEOF.
 func ReadFrame(r io.Reader, limit int) (Signal, error) {
+	frame, err := ReadRawFrame(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	return Unmarshal(frame[framePrefix:])
+}
+
+// Message is the JSON of a frame ReadRawFrame has read.
+func Message(frame []byte) []byte { return frame[min(framePrefix, len(frame)):] }
+
+// ReadRawFrame reads one frame as ReadFrame does and returns it whole, to be
+// passed on as it came.
+func ReadRawFrame(r io.Reader, limit int) ([]byte, error) {
 	if limit <= 0 {
 		limit = MaxFrame
 	}
@@ -70,22 +83,24 @@ func ReadFrame(r io.Reader, limit int) (Signal, error) {
 	if uint64(size) > uint64(min(limit, HardMaxFrame)) {
 		return nil, fmt.Errorf("%w: %d bytes announced", ErrFrameTooLarge, size)
 	}
-	body, err := readGrowing(r, int(size))
+	frame, err := readGrowing(r, prefix[:], int(size))
 	if err != nil {
 		return nil, fmt.Errorf("wire: read signal frame: %w", err)
 	}
-	return Unmarshal(body)
+	return frame, nil
 }
 
-// readGrowing reads exactly n bytes into a buffer that at most doubles with
-// what has come in.
-func readGrowing(r io.Reader, n int) ([]byte, error) {
+// readGrowing reads exactly n bytes behind head, into a buffer that at most
+// doubles with what has come in.
+func readGrowing(r io.Reader, head []byte, n int) ([]byte, error) {
+	have := len(head)
+	n += have
 	buf := make([]byte, min(n, frameChunk))
-	have := 0
+	copy(buf, head)
 	for {
 		m, err := io.ReadFull(r, buf[have:])
 		have += m
-		if err == io.EOF && n > 0 {
+		if err == io.EOF && have < n {
 			err = io.ErrUnexpectedEOF // the prefix was there, its message is not
 		}
 		if err != nil {

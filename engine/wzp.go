@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"signalbox/engine/config"
+	"signalbox/engine/eventlog"
+	"signalbox/engine/view"
+)
+
+// wzpParts are what wzp-relay does beside rooms, calls and federation. Those
+// that are off are nil.
+type wzpParts struct {
+	forward  *forwarder
+	eventLog *eventlog.Log
+}
+
+// openWZP makes the parts that are configured.
+func (e *Engine) openWZP() error {
+	l := &e.cfg.Legacy
+	if l.RemoteRelay != "" {
+		if err := checkForward(&e.cfg); err != nil {
+			return err
+		}
+		e.forward = newForwarder(e, l.RemoteRelay)
+	}
+	if l.EventLog != "" {
+		log, err := eventlog.Open(eventlog.Config{Path: l.EventLog, Error: func(err error) {
+			e.event(view.Event{Kind: "event_log_failed", Severity: view.Warn, Message: "the event log is not written: " + err.Error()})
+		}})
+		if err != nil {
+			return &config.ExitError{Code: config.ExitCantCreate, Err: err}
+		}
+		e.eventLog = log
+	}
+	return nil
+}
+
+// runWZP runs them until ctx ends.
+func (e *Engine) runWZP(ctx context.Context, g *errgroup.Group) {
+	if e.forward != nil {
+		g.Go(func() error { e.forward.run(ctx); return nil })
+	}
+	if e.eventLog != nil {
+		g.Go(func() error { e.eventLog.Run(ctx); return nil })
+	}
+}
+
+// fillWZP is their part of the snapshot.
+func (e *Engine) fillWZP(s *view.Snapshot) {
+	if e.forward != nil {
+		s.Forward = e.forward.view()
+	}
+	if e.eventLog != nil {
+		st := e.eventLog.Stats()
+		s.EventLog = &view.EventLog{Path: e.cfg.Legacy.EventLog, Written: st.Written, Dropped: st.Dropped, Rotated: st.Rotated, Error: st.Error}
+	}
+}
