@@ -215,6 +215,42 @@ func TestRecordsSurviveTheirHolders(t *testing.T) {
 	})
 }
 
+// In a network where nothing happens a record never ends while its publisher
+// lives; and a peer that comes to be among the closest is told soon.
+func TestRecordsAreRepublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := []*relay{m.relay(t, 0, nil)}
+		for i := 1; i < 8; i++ {
+			nodes = append(nodes, m.relay(t, i, nil, nodes[0]))
+		}
+		time.Sleep(time.Minute)
+		pub := nodes[5]
+		pub.publish(t, "ops")
+		for range 40 {
+			time.Sleep(5 * time.Minute)
+			for _, n := range nodes {
+				if len(n.servers(t, "ops")) != 1 {
+					t.Fatal("not found after", time.Duration(m.now()))
+				}
+				if n != pub && len(n.Node.records.memory.Records(record.RoomKey("ops"), time.Now())) != 1 {
+					t.Fatal("a peer has lost it after", time.Duration(m.now()))
+				}
+			}
+		}
+		if n := pub.records().Published; n > 7*40 {
+			t.Error("published too often:", n)
+		}
+		for i := range 5 { // each within its first minute, the periodic round takes ten at the least
+			late := m.relay(t, 20+i, nil, nodes[0])
+			time.Sleep(time.Minute)
+			if len(late.Node.records.memory.Records(record.RoomKey("ops"), time.Now())) != 1 {
+				t.Error("a newcomer is not told")
+			}
+		}
+	})
+}
+
 // Nodes come and go all the time; rooms are found nearly always.
 func TestRecordsUnderChurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@
 // not yet in the cache follows once that is. The index is also the account: of
 // bytes, of records, and of each network's and publisher's share.
 //
-// The cache is made when there is something to remember: empty, it costs a
-// third of a megabyte and two goroutines.
+// The cache is made when there is something to remember: empty, it costs up to
+// half a megabyte, and two goroutines.
 package memory
 
 import (

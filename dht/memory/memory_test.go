@@ -74,6 +74,8 @@ func exact(t interface{ Fatalf(string, ...any) }, m *Memory) {
 
 // Ristretto loses a second Set of a key it has not yet taken in; we do not.
 func TestPutsAtOnceAreAllKept(t *testing.T) {
+	// With one processor the cache's goroutine does not run before we wait.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		m := open(t, 1<<20)
 		now := time.Now()
@@ -119,7 +121,7 @@ func TestTimeIsUp(t *testing.T) {
 		if n := len(m.Records(num(1), time.Now())); n != 1 {
 			t.Error("of two records one has expired, there are", n)
 		}
-		time.Sleep(10 * time.Minute) // all have, though the cache may not have noticed
+		time.Sleep(10*time.Minute + time.Second) // all have, and the cache has not noticed
 		put(entry(3, 1, 1, time.Now(), 10*time.Minute))
 		time.Sleep(9 * time.Minute)
 		if n := len(m.Records(num(1), time.Now())); n != 1 {
@@ -128,6 +130,31 @@ func TestTimeIsUp(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		exact(t, m)
 		if s := m.Stats(); s.Bytes != 0 || s.Records != 0 || s.Evicted != 0 || s.Expired != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// What the cache says of an entry that has been replaced is old news.
+func TestLateNewsOfAPredecessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := open(t, 1<<20)
+		now := time.Now()
+		key := keyOf(forRecords, 0, &entry(1, 1, 1, now, time.Hour).Key)
+		for seq := range uint64(2) {
+			first := m.index[key]
+			if err := m.Put(entry(1, 1, 1+seq, now, time.Hour), now); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			m.gone(first, true)
+		}
+		exact(t, m)
+		if s := m.Stats(); s.Evicted != 0 || len(m.Records(num(1), now)) != 1 {
+			t.Errorf("%+v", s)
+		}
+		m.gone(m.index[key], true)
+		if s := m.Stats(); s.Evicted != 1 || s.Bytes != 0 || len(m.Records(num(1), now)) != 0 {
 			t.Errorf("%+v", s)
 		}
 	})
