@@ -19,6 +19,7 @@ type scenario func(ctx context.Context, f *Fleet) error
 var scenarios = map[string]scenario{
 	"calm":         nil,
 	"hot-shard":    hotShard,
+	"storm":        storm,
 	"bad-room":     badRoom,
 	"wedged-shard": func(_ context.Context, f *Fleet) error { return f.faultEvery(12*time.Second, wedge) },
 	"panic":        func(_ context.Context, f *Fleet) error { return f.faultEvery(4*time.Second, panicking) },

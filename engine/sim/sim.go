@@ -34,6 +34,7 @@ const (
 	callerHost  = 2  // callers come from 127.0.2.x
 	relayHost   = 1  // nodes listen on 127.0.1.x
 	hotHost     = 66 // the caller address of the hot-shard scenario
+	stormHost   = 77 // of the crowd in storm
 	directoryOK = 0o700
 )
 
