@@ -33,8 +33,11 @@ func (m *Model) body(h int, st *style.Set) []string {
 	rows := cell.Block(m.tabs[m.cur].Draw(m.w, h, st), m.w, h)
 	switch {
 	case m.prompt != nil:
-		w := min(m.w-8, 84)
-		inside := m.promptRows(w-4, h-4, st)
+		w, room := min(m.w-8, 84), h-4
+		if m.w < 60 || h < 14 {
+			w, room = min(m.w, 84), h-2
+		}
+		inside := m.promptRows(w-4, room, st)
 		return over(rows, frameAround(m.prompt.in.Title+": "+m.prompt.in.On, inside, w, st), m.w, h)
 	case m.mode == helping:
 		w := min(m.w-4, 92)

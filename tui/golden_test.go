@@ -15,7 +15,7 @@ import (
 // TestFrames holds every pane at three sizes against stills. Run with -update
 // after looking at the new pictures.
 func TestFrames(t *testing.T) {
-	sizes := [][2]int{{80, 24}, {120, 40}, {200, 50}}
+	sizes := [][2]int{{40, 12}, {80, 24}, {120, 40}, {200, 50}}
 	panes := []struct {
 		name  string
 		scene sample.Scene
@@ -113,9 +113,9 @@ func TestEverySize(t *testing.T) {
 }
 
 func TestTooSmallNamesBothSizes(t *testing.T) {
-	b := newBench(t, sample.HotShard, 50, 12, 1, Options{})
+	b := newBench(t, sample.HotShard, 38, 11, 1, Options{})
 	text := ansi.Strip(b.m.frame)
-	for _, want := range []string{"50x12", "60x16", "FAILING"} {
+	for _, want := range []string{"38x11", "40x12", "FAILING"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing:\n%s", want, text)
 		}

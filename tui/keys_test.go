@@ -415,7 +415,7 @@ func TestNothingIsAppliedUnseen(t *testing.T) {
 	b := newBench(t, sample.HotShard, 100, 30, 5, Options{NoColor: true})
 	b.press("2", "p")
 	before := len(b.src.Commands())
-	b.msg(tea.WindowSizeMsg{Width: 40, Height: 12})
+	b.msg(tea.WindowSizeMsg{Width: 38, Height: 11})
 	b.press("y", "enter", "p", "y")
 	if got := b.src.Commands(); len(got) != before {
 		t.Fatalf("sent %+v", got[before:])

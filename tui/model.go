@@ -68,7 +68,7 @@ const (
 	holdRows   = 1500 * time.Millisecond // after a key rows keep their places
 	noticeFor  = 5 * time.Second
 	logKept    = 500
-	minW, minH = 60, 16
+	minW, minH = 40, 12
 )
 
 // mode is where keys go.

@@ -15,6 +15,9 @@ func (m *Model) promptRows(w, h int, st *style.Set) []string {
 		return m.choiceRows(w, h, st)
 	}
 	tail := m.promptTail(w, st)
+	if h < tightRows {
+		tail = m.tightTail(w, st)
+	}
 	out := []string{m.promptHead(w, st)}
 	room := max(1, h-len(out)-len(tail))
 	var plan []string
@@ -49,6 +52,29 @@ func (m *Model) promptHead(w int, st *style.Set) string {
 		ln.Add(style.Bad, st.Glyph.Bad+" not done")
 	}
 	return ln.String()
+}
+
+// tightRows is how many rows a prompt takes to be shown with all it has. Where
+// there are fewer the plan comes first: nobody applies what is not in sight.
+const tightRows = 12
+
+// tightTail is what a small screen has below the plan: what went wrong, what is
+// being typed, the buttons.
+func (m *Model) tightTail(w int, st *style.Set) []string {
+	p := m.prompt
+	var out []string
+	if p.say != "" {
+		out = append(out, cell.NewLine(st, w).Add(style.Warn, cell.Fit(p.say, w, "…")).String())
+	}
+	switch {
+	case p.stage == refused:
+		return append(out, cell.NewLine(st, w).Add(style.TabBadge, " Close ").Add(style.Dim, "  enter or esc").String())
+	case p.field == reasonField:
+		out = append(out, cell.NewLine(st, w).Add(style.Dim, "reason ").Add(style.Text, tailOf(p.reason, w-9)).Add(style.Focus, "_").String())
+	case p.in.Type != "":
+		return append(out, cell.NewLine(st, w).Add(style.Warn, "type "+p.in.Type+": ").Add(style.Strong, p.typed).Add(style.Focus, "_").String())
+	}
+	return append(out, cell.NewLine(st, w).Add(style.Key, "y").Add(style.Text, " applies  ").Add(style.Key, "n").Add(style.Text, " cancels  ").Add(style.Key, "e").Add(style.Dim, " reason").String())
 }
 
 // promptTail is everything below the plan: target, expiry, reason, buttons.

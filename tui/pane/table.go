@@ -179,11 +179,27 @@ func (t *table) widths(w int) []int {
 		}
 		used += c.w + 1
 	}
+	// On a screen too narrow for all of them columns go from the right, whole:
+	// half a number is a wrong number.
+	need := used
+	if flex >= 0 {
+		need += flexLeast
+	}
+	for i := len(t.cols) - 1; i > 0 && need > w+1; i-- {
+		if i != flex && out[i] >= 0 {
+			need, used = need-t.cols[i].w-1, used-t.cols[i].w-1
+			out[i] = -1
+		}
+	}
 	if flex >= 0 {
 		out[flex] = max(4, w-used)
 	}
 	return out
 }
+
+// flexLeast is the least width of a flexible column while there are others to
+// give up.
+const flexLeast = 10
 
 func (t *table) draw(w, h int, st *style.Set) []string {
 	if h <= 0 {
