@@ -56,8 +56,8 @@ func keyBytes(key string) string {
 // screen it then shows: lines separated by newlines, styled by SGR sequences.
 // The terminal answers the program's questions (cursor position, modes,
 // colours) as a real one does. After every key it waits until the screen has
-// settled. A key is a name (enter, esc, down, ctrl+d), "wait:300ms", or
-// literal text. The program is ended by TERM, and killed if that is not enough.
+// settled. A key is a name (enter, esc, down, ctrl+d), "wait:300ms",
+// "until:TEXT" (the screen shows it, or Patience is over), or literal text. The program is ended by TERM, and killed if that is not enough.
 func Capture(ctx context.Context, o Options) (frame string, err error) {
 	if err := checkSize(o.Cols, o.Rows); err != nil {
 		return "", err
@@ -189,6 +189,9 @@ func (t *terminal) press(ctx context.Context, key string, o Options) error {
 		}
 		return t.settle(ctx, o)
 	}
+	if text, ok := strings.CutPrefix(key, "until:"); ok {
+		return t.until(ctx, text, o)
+	}
 	t.touch(false)
 	if _, err := io.WriteString(t.tty, keyBytes(key)); err != nil {
 		return fmt.Errorf("shot: key %q: %w", key, err)
@@ -210,6 +213,16 @@ func (t *terminal) settle(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+}
+
+// until waits for a text, as long as patience lasts.
+func (t *terminal) until(ctx context.Context, text string, o Options) error {
+	for began := time.Now(); !strings.Contains(t.screen.String(), text) && time.Since(began) < o.Patience && !t.hasEnded(); {
+		if err := t.pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return t.settle(ctx, o)
 }
 
 func (t *terminal) hasEnded() bool {

@@ -213,7 +213,7 @@ func TestCaptureOfAProgramThatEnds(t *testing.T) {
 func TestCapturePressesAndAnswers(t *testing.T) {
 	script := `stty raw -echo; printf 'ready\r\n\033[6n'; a=$(dd bs=1 count=6 2>/dev/null); k=$(dd bs=1 count=3 2>/dev/null)
 printf 'at %s key %s\r\n' "${a#?}" "${k#?}"; exec cat`
-	got, err := Capture(t.Context(), Options{Cmd: shell(t, script), Cols: 40, Rows: 5, Keys: []string{"down", "wait:10ms"}})
+	got, err := Capture(t.Context(), Options{Cmd: shell(t, script), Cols: 40, Rows: 5, Keys: []string{"until:ready", "down", "until:key"}, Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
