@@ -230,6 +230,7 @@ func TestWhoIsRefused(t *testing.T) {
 			t.Fatalf("%s: status %d", origin, resp.StatusCode)
 		}
 		if err == nil {
+			want(t, c, websocket.MessageText, ok) // it is in, so it will leave
 			_ = c.CloseNow()
 			<-h.left
 		}
