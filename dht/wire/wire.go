@@ -11,8 +11,8 @@
 //	ERROR      header | code u8 | length u8 | text
 //	address    type u8, 0x80 set for IPv6 | ip [4] or [16] | port u16
 //
-// The messages of records are in records.go. All integers are big-endian.
-// Nothing may follow the last field.
+// The messages of records are in records.go, those of reachability in reach.go.
+// All integers are big-endian. Nothing may follow the last field.
 package wire
 
 import (
@@ -70,13 +70,16 @@ func (t Type) String() string {
 	case Error:
 		return "ERROR"
 	default:
+		if t >= Address {
+			return reachName(t)
+		}
 		return recordName(t)
 	}
 }
 
 // IsReply reports whether messages of type t answer a request.
 func (t Type) IsReply() bool {
-	return t == Pong || t == Nodes || t == Error || t == Stored || t == Values
+	return t == Pong || t == Nodes || t == Error || t == Stored || t == Values || t == AddressAck || t == Answer
 }
 
 // Code says why a request was refused.
@@ -115,6 +118,7 @@ type Message struct {
 	Values  [][]byte // VALUES
 	Code    Code     // ERROR
 	Text    string   // ERROR, printable ASCII
+	Reach            // ADDRESS to RELAY_END
 }
 
 // Header reads the version, type and request id only.
@@ -239,7 +243,7 @@ func Decode(b []byte, m *Message) error {
 		}
 		m.Text = printable(r.take(n))
 	default:
-		if !r.records(t, m) {
+		if !r.records(t, m) && !r.reach(t, &m.Reach) {
 			return ErrType
 		}
 	}
