@@ -10,12 +10,12 @@ import (
 const MaxAddrs = 8
 
 // AddrType says how far an address can be trusted to reach its node. The order
-// is the order in which addresses are dialled.
+// from Direct on is the order in which addresses are dialled.
 type AddrType uint8
 
 // The address types of spec dht 2.3, best first. The numbers go over the wire.
 const (
-	Relay      AddrType = iota // reaches the node through a relay
+	Relay      AddrType = iota // a peer's that relays for the node; never dialled for it
 	Direct                     // we have reached the node there ourselves
 	Unverified                 // seen as a source, or told by others
 	Lan                        // local scope: only of use in the same network
@@ -55,21 +55,70 @@ func Canonical(ap netip.AddrPort) netip.AddrPort {
 }
 
 // Storable reports whether a canonical address can name a node at all: not
-// unspecified, not multicast or broadcast, not port 0.
+// unspecified, not multicast, reserved or broadcast, not port 0, and no IPv6
+// address that a translator would turn into one of these or into one of local
+// scope.
 func Storable(ap netip.AddrPort) bool {
 	a := ap.Addr()
-	return ap.IsValid() && ap.Port() != 0 && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
+	if !ap.IsValid() || ap.Port() == 0 || !nameable(a) {
+		return false
+	}
+	in, ok := embedded(a)
+	return !ok || nameable(in) && !LocalScope(in)
+}
+
+func nameable(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsMulticast() && !thisNet.Contains(a) && !reserved.Contains(a)
 }
 
 var (
-	broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	thisNet   = netip.MustParsePrefix("0.0.0.0/8")
+	reserved  = netip.MustParsePrefix("240.0.0.0/4") // and 255.255.255.255
 	cgnat     = netip.MustParsePrefix("100.64.0.0/10")
+	siteLocal = netip.MustParsePrefix("fec0::/10")
+
+	// Where IPv6 carries an IPv4 address, and at which byte: IPv4-compatible
+	// and mapped, translated (RFC 6052, 8215, 2765), 6to4, ISATAP's is looked
+	// for apart, Teredo's is inverted.
+	compatible = netip.MustParsePrefix("::/96")
+	mapped     = netip.MustParsePrefix("::ffff:0:0/96")
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+	teredo     = netip.MustParsePrefix("2001::/32")
 )
 
+// embedded returns the IPv4 address that a is a form of, if it is one. A
+// packet to a may end at that address.
+func embedded(a netip.Addr) (netip.Addr, bool) {
+	if a.Is4() || !a.IsValid() {
+		return netip.Addr{}, false
+	}
+	b := a.As16()
+	at := -1
+	switch {
+	case a.IsLoopback(), a.IsUnspecified():
+	case compatible.Contains(a), mapped.Contains(a), translated.Contains(a), nat64.Contains(a), nat64Local.Contains(a):
+		at = 12
+	case sixToFour.Contains(a):
+		at = 2
+	case teredo.Contains(a):
+		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}), true
+	case b[8]&^0x02 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP
+		at = 12
+	}
+	if at < 0 {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFrom4([4]byte(b[at : at+4])), true
+}
+
 // LocalScope reports whether a canonical IP only means something in its own
-// network: loopback, RFC 1918, link-local, 100.64/10, fc00::/7 (spec dht 2.3).
+// network: loopback, RFC 1918, link-local, 100.64/10, fc00::/7, fec0::/10
+// (spec dht 2.3).
 func LocalScope(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || cgnat.Contains(a)
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || cgnat.Contains(a) || siteLocal.Contains(a)
 }
 
 // Subnet is the unit of the subnet limit: /24 for IPv4, /48 for IPv6.
@@ -106,8 +155,9 @@ func normalise(ap netip.AddrPort, typ AddrType, allowLoopback bool) (Addr, bool)
 
 // addrList is the immutable address list of a contact, ordered by type.
 type addrList struct {
-	list     []Addr
-	nonLocal bool // at least one address is not loopback (spec dht 2.5)
+	list      []Addr
+	nonLocal  bool // at least one address is not loopback (spec dht 2.5)
+	published bool // the peer has said itself where it is, see Replace
 }
 
 func newAddrList(list []Addr) *addrList {
@@ -125,6 +175,11 @@ func (l *addrList) merge(buf []Addr, a Addr) ([]Addr, bool) {
 	// A node with a real address is not given a loopback one: that is how a
 	// stranger would make us talk to ourselves (spec dht 2.5).
 	if l.nonLocal && a.AddrPort.Addr().IsLoopback() {
+		return l.list, false
+	}
+	// Nor does the port a packet happened to come from displace what the peer
+	// has published for that very IP.
+	if l.published && a.Type == Unverified && slices.ContainsFunc(l.list, func(x Addr) bool { return x.AddrPort.Addr() == a.AddrPort.Addr() }) {
 		return l.list, false
 	}
 	return mergeAddr(buf, l.list, a)

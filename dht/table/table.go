@@ -296,7 +296,9 @@ func (t *Table) mergeLocked(s *snapshot, c *Contact, a Addr) {
 	if !known && !t.roomFor(s, c, ip) {
 		return
 	}
-	c.addrs.Store(newAddrList(out))
+	next := newAddrList(out)
+	next.published = cur.published
+	c.addrs.Store(next)
 }
 
 // Probed stamps the end of a refresh lookup of bucket i. It says nothing about
