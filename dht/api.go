@@ -85,6 +85,7 @@ func (n *Node) Fill(v *view.DHT, now int64) {
 	n.table.Fill(v, now)
 	n.stats.fill(&v.Lookups)
 	n.records.fill(v, now)
+	n.fillReach(&v.Reachability)
 	v.Lookups.Active = int(n.active.Load())
 	n.traces.fill(&v.Lookups, now)
 	v.RPC = view.RPC{

@@ -27,7 +27,8 @@ type dials struct {
 	inflight map[table.ID]*dial
 	failed   map[netip.AddrPort]failure
 	prefixes map[netip.Prefix]*gcra
-	lenient  bool // AllowLoopback: no budget per prefix; constant
+	expected map[table.ID][]chan struct{} // closed when a direct link comes up
+	lenient  bool                         // AllowLoopback: no budget per prefix; constant
 }
 
 // dial is one attempt under way; its result may be read after done is closed.
@@ -47,6 +48,7 @@ func (d *dials) init(lenient bool) {
 	d.inflight = map[table.ID]*dial{}
 	d.failed = map[netip.AddrPort]failure{}
 	d.prefixes = map[netip.Prefix]*gcra{}
+	d.expected = map[table.ID][]chan struct{}{}
 	d.lenient = lenient
 }
 
@@ -57,6 +59,19 @@ func (d *dials) allow(a netip.AddrPort, now int64) bool {
 	if f, ok := d.failed[a]; ok && now < f.until {
 		return false
 	}
+	return d.takePrefix(a, now)
+}
+
+// allowPrefix is allow without the memory of failures: a hole is punched where
+// a plain dial has failed.
+func (d *dials) allowPrefix(a netip.AddrPort, now int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.takePrefix(a, now)
+}
+
+// takePrefix takes one dial from the budget of a's network; the caller holds mu.
+func (d *dials) takePrefix(a netip.AddrPort, now int64) bool {
 	if d.lenient {
 		return true
 	}
@@ -113,7 +128,7 @@ func (n *Node) connect(ctx context.Context, id table.ID, addrs []table.Addr, own
 	if s := n.reg.best(id); s != nil {
 		return s, nil
 	}
-	if n.table.Blocked(id) || len(addrs) == 0 {
+	if n.table.Blocked(id) || len(addrs) == 0 && len(n.routes.of(id)) == 0 {
 		return nil, ErrNotFound
 	}
 	n.dials.mu.Lock()
@@ -135,7 +150,7 @@ func (n *Node) connect(ctx context.Context, id table.ID, addrs []table.Addr, own
 		if err := n.spawn("dial", func(ctx context.Context) {
 			s, err := (*session)(nil), ErrUnreachable // what remains if Dial panics
 			defer func() { finish(s, err) }()
-			s, err = n.dialAll(ctx, id, addrs, own)
+			s, err = n.reachOut(ctx, id, addrs, own)
 		}); err != nil {
 			finish(nil, err)
 		}
@@ -148,7 +163,20 @@ func (n *Node) connect(ctx context.Context, id table.ID, addrs []table.Addr, own
 	}
 }
 
-// dialAll tries addrs one after the other.
+// reachOut dials addrs and, when none of them leads to id, seeks a way around
+// whatever stands before it.
+func (n *Node) reachOut(ctx context.Context, id table.ID, addrs []table.Addr, own bool) (*session, error) {
+	s, err := n.dialAll(ctx, id, addrs, own)
+	if err == nil || ctx.Err() != nil {
+		return s, err
+	}
+	if s, aerr := n.around(ctx, id); aerr == nil {
+		return s, nil
+	}
+	return nil, err
+}
+
+// dialAll tries addrs one after the other. Relay addresses are other peers'.
 func (n *Node) dialAll(ctx context.Context, id table.ID, addrs []table.Addr, own bool) (*session, error) {
 	select {
 	case n.dials.slots <- struct{}{}:
@@ -157,18 +185,26 @@ func (n *Node) dialAll(ctx context.Context, id table.ID, addrs []table.Addr, own
 		return nil, ctx.Err()
 	}
 	err := ErrBusy // nothing dialled: the budgets said no
-	for tries, a := range addrs {
-		if tries == maxDialTries {
-			break
-		}
+	if len(addrs) == 0 {
+		err = ErrUnreachable
+	}
+	tries := 0
+	for _, a := range addrs {
 		if s := n.reg.best(id); s != nil { // it has connected to us meanwhile
 			return s, nil
 		}
 		ap := table.Canonical(a.AddrPort)
+		if a.Type == table.Relay {
+			err = ErrUnreachable // but around others, perhaps
+			continue
+		}
 		if n.self[ap] || !own && !n.dials.allow(ap, n.now()) {
 			continue
 		}
-		s, derr := n.dialOne(ctx, id, ap)
+		if tries++; tries > maxDialTries {
+			break
+		}
+		s, derr := n.dialOne(ctx, id, ap, n.dialLimit(id, a), true)
 		if ctx.Err() != nil && s == nil {
 			return nil, ctx.Err()
 		}
@@ -182,9 +218,20 @@ func (n *Node) dialAll(ctx context.Context, id table.ID, addrs []table.Addr, own
 	return nil, err
 }
 
-func (n *Node) dialOne(ctx context.Context, id table.ID, addr netip.AddrPort) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+// dialLimit is how long one address is dialled: not long when it may be a NAT's
+// and somebody can help with that.
+func (n *Node) dialLimit(id table.ID, a table.Addr) time.Duration {
+	if a.Type != table.Direct && len(n.routes.of(id)) > 0 {
+		return unsureTimeout
+	}
+	return dialTimeout
+}
+
+// dialOne makes one link. proves says that it shows the address to be reachable.
+func (n *Node) dialOne(ctx context.Context, id table.ID, addr netip.AddrPort, limit time.Duration, proves bool) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	n.reach.sent.mark(addr, n.now())
 	l, err := n.cfg.Dialer.Dial(ctx, id, addr)
 	if err != nil {
 		return nil, err
@@ -193,7 +240,7 @@ func (n *Node) dialOne(ctx context.Context, id table.ID, addr netip.AddrPort) (*
 		l.Close("another peer than expected")
 		return nil, ErrUnreachable
 	}
-	if s := n.adopt(l, true); s != nil {
+	if s := n.adopt(l, proves); s != nil {
 		return s, nil
 	}
 	return nil, ErrLinkLost
@@ -208,7 +255,7 @@ func (n *Node) hearsay(addrs []table.Addr, fromLocal bool) []table.Addr {
 		a.AddrPort = table.Canonical(a.AddrPort)
 		ip := a.AddrPort.Addr()
 		switch {
-		case !table.Storable(a.AddrPort) || n.self[a.AddrPort]:
+		case a.Type == table.Relay || !table.Storable(a.AddrPort) || n.self[a.AddrPort]:
 		case ip.IsLoopback() && !n.cfg.AllowLoopback:
 		case table.LocalScope(ip) && !fromLocal && !n.cfg.AllowLoopback:
 		default:

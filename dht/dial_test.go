@@ -14,9 +14,9 @@ func TestHearsay(t *testing.T) {
 	n := quiet(t, func(c *Config) { c.ListenAddrs = []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:9")} })
 	var in []table.Addr
 	for _, s := range []string{"9.9.9.9:9", "127.0.0.1:1", "10.0.0.1:1", "1.1.1.1:0", "[::ffff:8.8.8.8]:8", "0.0.0.0:1"} {
-		in = append(in, table.Addr{AddrPort: netip.MustParseAddrPort(s)})
+		in = append(in, table.Addr{AddrPort: netip.MustParseAddrPort(s), Type: table.Unverified})
 	}
-	if got := fmt.Sprint(n.hearsay(in, false)); got != "[{8.8.8.8:8 relay}]" {
+	if got := fmt.Sprint(n.hearsay(in, false)); got != "[{8.8.8.8:8 unverified}]" {
 		t.Error(got)
 	}
 	if got := len(n.hearsay(in, true)); got != 2 {

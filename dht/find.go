@@ -188,7 +188,7 @@ func (g *gathering) result(n *Node) []*record.Signed {
 		s := *x.s
 		s.Addrs = nil
 		for _, a := range x.s.Addrs {
-			if len(n.hearsay([]table.Addr{{AddrPort: a}}, x.local)) > 0 {
+			if len(n.hearsay([]table.Addr{{AddrPort: a, Type: table.Unverified}}, x.local)) > 0 {
 				s.Addrs = append(s.Addrs, a)
 			}
 		}

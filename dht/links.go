@@ -17,7 +17,10 @@ func (n *Node) Connected(l Link) { n.adopt(l, false) }
 // late loss of an old link leaves its successor alone. The contact stays: a
 // lost connection does not mean a dead peer.
 func (n *Node) Disconnected(l Link) {
+	n.reach.sent.mark(l.RemoteAddr(), n.now())
 	found, last := n.reg.remove(l.PeerID(), l.Generation())
+	n.pairsLost(l.PeerID(), l.Generation())
+	n.channels.linkLost(l.PeerID(), l.Generation())
 	if !found {
 		n.counts.lateLost.Add(1)
 		return
@@ -41,9 +44,12 @@ func (n *Node) adopt(l Link, dialed bool) *session {
 		l.Close("blocked")
 		return nil
 	}
-	s := &session{link: l, peer: peer, gen: l.Generation()}
-	s.quota.init(n.cfg.RequestRate, n.cfg.RequestBurst)
-	s.refusal.init(1, 1)
+	s := n.newSession(l)
+	if !s.direct() && n.reg.straight(peer) != nil {
+		l.Close("a direct link is there")
+		return n.reg.best(peer)
+	}
+	unasked := s.direct() && !dialed && n.reach.sent.never(l.RemoteAddr(), s.born)
 	kept, surplus := n.reg.add(s)
 	if surplus != nil {
 		surplus.link.Close("superseded")
@@ -54,6 +60,7 @@ func (n *Node) adopt(l Link, dialed bool) *session {
 	if dialed {
 		kept.dialed.Store(true)
 	}
+	n.linked(kept, unasked && kept == s)
 	n.admit(kept)
 	if kept.ends {
 		n.wake()
@@ -62,6 +69,31 @@ func (n *Node) adopt(l Link, dialed bool) *session {
 		kept.link.Close("blocked")
 	}
 	return kept
+}
+
+func (n *Node) newSession(l Link) *session {
+	s := &session{link: l, peer: l.PeerID(), gen: l.Generation(), born: n.now()}
+	if r, ok := l.(Relayed); ok {
+		s.via = r.Via()
+	}
+	s.quota.init(n.cfg.RequestRate, n.cfg.RequestBurst)
+	s.refusal.init(1, 1)
+	s.reach.init()
+	return s
+}
+
+// linked does what reachability has to do about a new link. unasked says that
+// the peer has come although we have sent nothing its way.
+func (n *Node) linked(s *session, unasked bool) {
+	if s.direct() {
+		n.reach.sent.mark(s.link.RemoteAddr(), s.born)
+		n.dials.arrived(s.peer)
+		n.table.DropRelay(s.peer)
+	}
+	if unasked {
+		n.reach.proved(s.link.RemoteAddr(), s.born, n.cfg.AllowLoopback)
+	}
+	n.reach.look()
 }
 
 // admit offers the peer of a registered link to the table.
@@ -75,8 +107,23 @@ func (n *Node) admit(s *session) {
 // addrType: an address we have dialled is Direct; one that was only seen as a
 // source may be a NAT's that lets nobody else in.
 func (s *session) addrType() table.AddrType {
-	if s.dialed.Load() {
+	switch {
+	case !s.direct():
+		return table.Relay // the address is that of the peer that relays
+	case s.dialed.Load():
 		return table.Direct
+	default:
+		return table.Unverified
+	}
+}
+
+// typeOf is addrType of a link that may not be registered.
+func typeOf(l Link, s *session) table.AddrType {
+	if s != nil {
+		return s.addrType()
+	}
+	if _, ok := l.(Relayed); ok {
+		return table.Relay
 	}
 	return table.Unverified
 }

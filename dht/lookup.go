@@ -322,6 +322,9 @@ func (l *lookup) take(r queryResult) {
 		if len(addrs) == 0 || l.n.table.Blocked(nd.ID) {
 			continue
 		}
+		if nd.ID != l.n.cfg.ID && nd.ID != c.id {
+			l.n.routes.learn(nd.ID, c.id) // who told of it is likely linked to it
+		}
 		x, dup := l.known[nd.ID]
 		switch {
 		case dup && x == nil: // ourselves

@@ -82,6 +82,14 @@ type Config struct {
 	RequestBurst int     // default 100
 
 	RecordConfig
+
+	// Reachability.
+	LocalAddrs  func() []netip.AddrPort // where we listen, by interface; nil: not known
+	Advertise   netip.AddrPort          // where the operator says that we can be reached
+	Quorum      int                     // networks that must agree on where we are; default 2
+	RelayPairs  int                     // pairs of peers we relay for; 0: none
+	RelayRate   int                     // bytes per second and direction of a pair; default 64 KiB
+	RelayedMost int                     // relayed links of our own; default 32, negative: none
 }
 
 // MaxPaths bounds the disjoint paths of a lookup.
@@ -141,6 +149,14 @@ type Node struct {
 	tasks    tasks
 	restored restored
 	records  records
+	reach    reach
+	routes   routes
+	channels channels
+	relaying relaying
+
+	// addressMu makes the check of an ADDRESS and its effect one step; the
+	// table's and a registry stripe's locks are taken under it.
+	addressMu sync.Mutex
 
 	// Mailboxes of the loops; a full one is reported to the sender.
 	revalidate chan *revalidation
@@ -179,6 +195,7 @@ func New(cfg Config) (*Node, error) {
 	if err := cfg.RecordConfig.defaults(cfg.ID); err != nil {
 		return nil, err
 	}
+	cfg.reachDefaults()
 	tc := table.Config{Self: cfg.ID, K: cfg.K, AllowLoopback: cfg.AllowLoopback}
 	if cfg.AllowLoopback { // contract: lifts the diversity rules too
 		tc.MaxPerIP, tc.MaxPerSubnet = table.Unlimited, table.Unlimited
@@ -201,6 +218,7 @@ func New(cfg Config) (*Node, error) {
 	n.trust.init()
 	n.restored.init()
 	n.records.init(cfg.RecordConfig, cfg.AllowLoopback)
+	n.initReach()
 	n.strangers.init(cfg.RequestRate, cfg.RequestBurst)
 	n.lastHeard.Store(math.MinInt64)
 	n.lastDrop.Store(math.MinInt64)
@@ -234,6 +252,7 @@ func (n *Node) Run(ctx context.Context) error {
 		"check":       n.checkLoop,
 		"revalidate":  n.revalidateLoop,
 		"records":     n.publishLoop,
+		"reach":       n.reachLoop,
 	} {
 		wg.Go(func() { n.supervise(ctx, name, loop) })
 	}

@@ -331,7 +331,7 @@ func TestWithdraw(t *testing.T) {
 // store has a send raw to b and returns the answer.
 func (r *relay) store(t *testing.T, to *relay, raw []byte) wire.Message {
 	t.Helper()
-	s, err := r.connect(t.Context(), to.id, []table.Addr{{AddrPort: to.addr}}, true)
+	s, err := r.connect(t.Context(), to.id, []table.Addr{{AddrPort: to.addr, Type: table.Direct}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -764,7 +764,7 @@ func TestStoreFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		holder, a := m.relay(t, 0, nil), m.relay(t, 1, nil)
-		s, err := a.connect(t.Context(), holder.id, []table.Addr{{AddrPort: holder.addr}}, true)
+		s, err := a.connect(t.Context(), holder.id, []table.Addr{{AddrPort: holder.addr, Type: table.Direct}}, true)
 		if err != nil {
 			t.Fatal(err)
 		}

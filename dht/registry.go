@@ -22,13 +22,19 @@ type session struct {
 	link Link
 	peer table.ID
 	gen  uint64
-	ends bool // it ended an isolation: there was no other link at all
+	ends bool     // it ended an isolation: there was no other link at all
+	via  table.ID // who relays; zero: the link is direct
+	born int64    // monotonic ns
 
 	// Any goroutine (atomic).
 	dialed  atomic.Bool // we have reached the peer at its address
 	quota   gcra        // requests served
 	refusal gcra        // refusals sent
+	reach   linkReach
 }
+
+// direct says that nobody stands between the peer and us.
+func (s *session) direct() bool { return s.via.IsZero() }
 
 // registry maps peers to their links. An entry belongs to a generation: the
 // late loss of an old link cannot remove its successor. Readers load a pointer
@@ -96,9 +102,24 @@ func (r *registry) find(id table.ID, gen uint64) *session {
 	return nil
 }
 
-// best returns the newest link to id, nil when there is none.
+// best returns the newest direct link to id, else the newest relayed one, nil
+// when there is none.
 func (r *registry) best(id table.ID) *session {
-	return r.stripe(id).get(&id)[0]
+	set := r.stripe(id).get(&id)
+	for _, s := range set {
+		if s != nil && s.direct() {
+			return s
+		}
+	}
+	return set[0]
+}
+
+// straight returns the newest direct link to id, nil when there is none.
+func (r *registry) straight(id table.ID) *session {
+	if s := r.best(id); s != nil && s.direct() {
+		return s
+	}
+	return nil
 }
 
 // add registers s. It returns the session registered for that generation (an

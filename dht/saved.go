@@ -91,7 +91,7 @@ func (n *Node) Restore(peers []snapshot.Peer, scores []snapshot.Score, age time.
 func (n *Node) redialable(addrs []table.Addr) []table.Addr {
 	out := make([]table.Addr, 0, redialAddrs)
 	for _, a := range addrs {
-		ok := table.Storable(a.AddrPort) && !n.self[a.AddrPort] && (n.cfg.AllowLoopback || !a.AddrPort.Addr().IsLoopback())
+		ok := a.Type != table.Relay && table.Storable(a.AddrPort) && !n.self[a.AddrPort] && (n.cfg.AllowLoopback || !a.AddrPort.Addr().IsLoopback())
 		if ok && len(out) < redialAddrs {
 			out = append(out, a)
 		}

@@ -165,11 +165,11 @@ func TestRedialIsBounded(t *testing.T) {
 		for i := range 3000 {
 			p := snapshot.Peer{ID: testID(i)}
 			for k := range 5 {
-				p.Addrs = append(p.Addrs, table.Addr{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{21, byte(i >> 8), byte(i), byte(k)}), 1)})
+				p.Addrs = append(p.Addrs, table.Addr{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{21, byte(i >> 8), byte(i), byte(k)}), 1), Type: table.Direct})
 			}
 			peers = append(peers, p)
 		}
-		peers[0].Addrs = []table.Addr{{AddrPort: netip.MustParseAddrPort("127.0.0.1:1")}}
+		peers[0].Addrs = []table.Addr{{AddrPort: netip.MustParseAddrPort("127.0.0.1:1"), Type: table.Direct}}
 		if err := n.Restore(peers, nil, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +228,7 @@ func TestTrustIsAPrior(t *testing.T) {
 		good, bad, liar := testID(1), testID(2), testID(3)
 		scores := []snapshot.Score{{ID: good, Score: 0.9}, {ID: bad, Score: 0.1}, {ID: liar, Score: 1}, {ID: testID(4), Score: math.NaN()}}
 		const halfLife = 49720 * time.Second
-		if err := n.Restore([]snapshot.Peer{{ID: liar, Addrs: []table.Addr{{AddrPort: link(3, 1).addr}}}}, scores, halfLife); err != nil {
+		if err := n.Restore([]snapshot.Peer{{ID: liar, Addrs: []table.Addr{{AddrPort: link(3, 1).addr, Type: table.Direct}}}}, scores, halfLife); err != nil {
 			t.Fatal(err)
 		}
 		if n.trust.get(good).Score(n.now()) != 0.5 || len(n.trust.m) != 0 {

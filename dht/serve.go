@@ -18,6 +18,7 @@ type counters struct {
 	stray                        [numStrays]atomic.Uint64
 	lateLost, revalBusy, excused atomic.Uint64
 	sendErr, panics              atomic.Uint64
+	reachCounts
 }
 
 // Stats are counts beyond those of view.DHT.
@@ -69,21 +70,18 @@ func (n *Node) Handle(shard int, l Link, payload []byte, now int64) {
 	}
 	advance(&n.lastHeard, now)
 	s := n.reg.find(peer, l.Generation())
-	typ := table.Unverified
-	if s != nil {
-		typ = s.addrType()
-	}
-	n.table.Touch(peer, l.RemoteAddr(), typ, now)
+	n.table.Touch(peer, l.RemoteAddr(), typeOf(l, s), now)
 	t, req, err := wire.Header(payload)
-	if err != nil {
+	switch {
+	case err != nil:
 		n.malformed(peer, s, now)
-		return
-	}
-	if t.IsReply() {
+	case t.IsReply():
 		n.reply(peer, s, req, payload, now)
-		return
+	case t == wire.Relay || t == wire.RelayEnd:
+		n.relayed(s, t, req, payload, now)
+	default:
+		n.serve(shard, l, s, req, payload, now)
 	}
-	n.serve(shard, l, s, req, payload, now)
 }
 
 // LocalDrop notes that a message of the DHT plane was dropped here at now. A
@@ -143,6 +141,8 @@ func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now 
 		n.serveStore(l, req, m.Record, buf, now)
 	case m.Type == wire.Get:
 		n.serveGet(l, req, &m.Target)
+	case m.Type >= wire.Address && m.Type <= wire.RelayEnd:
+		n.serveReach(l, s, m, buf, now)
 	default:
 		n.serveFindNode(l, req, &m.Target, buf)
 	}
@@ -170,7 +170,7 @@ func (n *Node) appendClosest(l Link, w *wire.NodesWriter, target *table.ID) {
 			break
 		}
 		if id != requester && c.Failures() == 0 {
-			w.Add(&id, c.Addrs(), func(a table.Addr) bool { return local || a.Type != table.Lan })
+			w.Add(&id, c.Addrs(), func(a table.Addr) bool { return a.Type != table.Relay && (local || a.Type != table.Lan) })
 		}
 	}
 	clear(cb[:]) // the pool must not keep contacts alive

@@ -20,6 +20,7 @@ type memNet struct {
 	latency time.Duration
 	start   time.Time
 	gens    atomic.Uint64
+	tap     func(l *memLink, p []byte) // sees, and may change, every message; constant once nodes run
 
 	mu    sync.Mutex // guards the fields below
 	nodes map[netip.AddrPort]*memNode
@@ -32,6 +33,7 @@ type memNode struct {
 	net    *memNet
 	id     table.ID
 	addr   netip.AddrPort
+	nat    *natBox     // nil: public; see nat_test.go
 	panics atomic.Bool // Dial panics
 
 	mu     sync.Mutex // guards events
@@ -42,8 +44,13 @@ type memLink struct {
 	net           *memNet
 	owner, remote *memNode
 	peer          *memLink // the other end
+	seen          netip.AddrPort
 	gen           uint64
 	closed        atomic.Bool
+
+	order sync.Mutex // one delivery at a time; taken before mu
+	mu    sync.Mutex // guards queue
+	queue [][]byte   // under way
 }
 
 func newMemNet() *memNet {
@@ -70,10 +77,19 @@ func testID(n int) (id table.ID) {
 // add makes node i, every one in its own /24, and runs it for the test.
 func (m *memNet) add(t *testing.T, i int, seeds ...*memNode) *memNode {
 	t.Helper()
-	n := &memNode{net: m, id: testID(i), addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, 0, byte(i), 1}), 4433)}
+	return m.addWith(t, i, nil, nil, seeds...)
+}
+
+// addWith is add behind a NAT, unless box is nil, with a configuration of its own.
+func (m *memNet) addWith(t *testing.T, i int, box *natBox, mod func(*Config), seeds ...*memNode) *memNode {
+	t.Helper()
+	n := &memNode{net: m, id: testID(i), nat: box, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, 0, byte(i), 1}), 4433)}
 	cfg := Config{ID: n.id, ListenAddrs: []netip.AddrPort{n.addr}, Now: m.now, Dialer: n, Event: n.onEvent}
 	for _, s := range seeds {
 		cfg.Seeds = append(cfg.Seeds, Seed{s.id, s.addr})
+	}
+	if mod != nil {
+		mod(&cfg)
 	}
 	node, err := New(cfg)
 	if err != nil {
@@ -132,12 +148,12 @@ func (n *memNode) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (L
 		panic("boom")
 	}
 	m := n.net
-	m.mu.Lock()
-	to, down := m.nodes[addr], m.down[addr] || m.down[n.addr]
-	m.mu.Unlock()
-	if to == nil || down {
-		<-ctx.Done()
-		return nil, ctx.Err()
+	to, seen := m.route(n, addr)
+	for to == nil || m.isDown(to) || m.isDown(n) { // what is lost is sent again
+		if !sleep(ctx, resendAfter) {
+			return nil, ctx.Err()
+		}
+		to, seen = m.route(n, addr)
 	}
 	if !sleep(ctx, 2*m.latency) {
 		return nil, ctx.Err()
@@ -145,8 +161,8 @@ func (n *memNode) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (L
 	if to.id != id {
 		return nil, errors.New("another identity")
 	}
-	a := &memLink{net: m, owner: n, remote: to, gen: m.gens.Add(1)}
-	b := &memLink{net: m, owner: to, remote: n, gen: m.gens.Add(1)}
+	a := &memLink{net: m, owner: n, remote: to, seen: addr, gen: m.gens.Add(1)}
+	b := &memLink{net: m, owner: to, remote: n, seen: seen, gen: m.gens.Add(1)}
 	a.peer, b.peer = b, a
 	m.mu.Lock()
 	m.links = append(m.links, a, b)
@@ -156,7 +172,7 @@ func (n *memNode) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (L
 }
 
 func (l *memLink) PeerID() table.ID           { return l.remote.id }
-func (l *memLink) RemoteAddr() netip.AddrPort { return l.remote.addr }
+func (l *memLink) RemoteAddr() netip.AddrPort { return l.seen }
 func (l *memLink) Generation() uint64         { return l.gen }
 
 func (l *memLink) Send(p []byte) error {
@@ -167,12 +183,27 @@ func (l *memLink) Send(p []byte) error {
 		return nil
 	}
 	p = append([]byte(nil), p...)
-	time.AfterFunc(l.net.latency, func() {
-		if !l.peer.closed.Load() {
-			l.remote.Handle(0, l.peer, p, l.net.now())
-		}
-	})
+	if f := l.net.tap; f != nil {
+		f(l, p)
+	}
+	l.mu.Lock()
+	l.queue = append(l.queue, p)
+	l.mu.Unlock()
+	time.AfterFunc(l.net.latency, l.deliver)
 	return nil
+}
+
+// deliver hands over the first message under way, in order.
+func (l *memLink) deliver() {
+	l.order.Lock()
+	defer l.order.Unlock()
+	l.mu.Lock()
+	p := l.queue[0]
+	l.queue = l.queue[1:]
+	l.mu.Unlock()
+	if !l.peer.closed.Load() {
+		l.remote.Handle(0, l.peer, p, l.net.now())
+	}
 }
 
 func (l *memLink) Close(string) {
@@ -219,6 +250,13 @@ func TestSwarmFindsEveryone(t *testing.T) {
 		}
 		var v view.DHT
 		nodes[3].Fill(&v, m.now())
+		for range 100 { // some maintenance may be under way
+			if v.RPC.Pending == 0 {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+			nodes[3].Fill(&v, m.now())
+		}
 		if v.Lookups.OK < 29 || v.Lookups.Failed != 0 || v.RPC.OK == 0 || v.RPC.Timeout != 0 || v.RPC.Pending != 0 ||
 			v.Lookups.P50MS <= 0 || v.Lookups.HopsP50 < 1 || v.Peers < 20 || v.Touch.Fast == 0 {
 			t.Errorf("%+v %+v %+v peers %d", v.Lookups, v.RPC, v.Touch, v.Peers)
@@ -322,7 +360,7 @@ func TestPanicIsContained(t *testing.T) {
 		n := m.add(t, 1, seed)
 		time.Sleep(10 * time.Second)
 		n.panics.Store(true)
-		if _, err := n.connect(t.Context(), testID(9), []table.Addr{{AddrPort: seed.addr}}, true); !errors.Is(err, ErrUnreachable) {
+		if _, err := n.connect(t.Context(), testID(9), []table.Addr{{AddrPort: seed.addr, Type: table.Direct}}, true); !errors.Is(err, ErrUnreachable) {
 			t.Error(err)
 		}
 		synctest.Wait()

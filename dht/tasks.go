@@ -14,6 +14,9 @@ type tasks struct {
 	running bool
 	used    bool
 	n       int
+	brought int // introductions and calls under way, see introduce.go
+	punches int // dials through holes, see punch.go
+	pumps   int // goroutines of relayed paths, see relayed.go and relaying.go
 
 	wg sync.WaitGroup
 }
@@ -40,21 +43,27 @@ func (t *tasks) close() {
 // spawn runs f in a goroutine of Run's. It refuses while the node is not
 // running and when maxTasks are under way.
 func (n *Node) spawn(name string, f func(ctx context.Context)) error {
+	return n.start(name, &n.tasks.n, maxTasks, f)
+}
+
+// start is spawn with a count and a bound of its own; count is guarded by the
+// tasks' lock.
+func (n *Node) start(name string, count *int, bound int, f func(ctx context.Context)) error {
 	t := &n.tasks
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.running || t.ctx.Err() != nil {
 		return ErrNotRunning
 	}
-	if t.n >= maxTasks {
+	if *count >= bound {
 		return ErrBusy
 	}
-	t.n++
+	*count++
 	ctx := t.ctx
 	t.wg.Go(func() {
 		defer func() {
 			t.mu.Lock()
-			t.n--
+			*count--
 			t.mu.Unlock()
 		}()
 		n.contain(name, func() { f(ctx) })

@@ -32,7 +32,7 @@ var errLinkFull = errors.New("engine: the link's send queue is full")
 
 // dhtMsg is one message on its way through the dht plane.
 type dhtMsg struct {
-	link    *dhtLink
+	link    dht.Link
 	payload []byte
 }
 
@@ -54,14 +54,42 @@ func (h dhtHandler) Describe(m *dhtMsg) string {
 	return fmt.Sprintf("a %d byte message of peer %.16s at %s", len(m.payload), id.String(), m.link.RemoteAddr())
 }
 
+// dhtConn is what a link needs of its connection.
+type dhtConn interface {
+	RemoteAddr() netip.AddrPort
+	Context() context.Context // done when the connection has ended
+	Close(code uint64, reason string)
+	out() (deadlineWriter, error)
+	in(ctx context.Context) (deadlineReader, error)
+}
+
+type deadlineWriter interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
+}
+
+type deadlineReader interface {
+	io.Reader
+	SetReadDeadline(t time.Time) error
+}
+
+// quicConn is a connection of its own: one stream each way.
+type quicConn struct{ *quicnet.Conn }
+
+func (c quicConn) out() (deadlineWriter, error) { return c.OpenUniStream() }
+
+func (c quicConn) in(ctx context.Context) (deadlineReader, error) { return c.AcceptUniStream(ctx) }
+
 // dhtLink is one authenticated connection to a peer.
 type dhtLink struct {
 	// Constant after newDHTLink.
-	c    *quicnet.Conn
-	id   table.ID
-	gen  uint64
-	out  chan []byte // never closed; the writer ends with the connection
-	full *atomic.Uint64
+	c     dhtConn
+	id    table.ID
+	gen   uint64
+	src   netip.Addr    // whose share of the dispatcher its messages take
+	limit time.Duration // for one write, and for a message once begun
+	queue chan []byte   // never closed; the writer ends with the connection
+	full  *atomic.Uint64
 }
 
 // PeerID is who the TLS handshake proved the peer to be.
@@ -80,7 +108,7 @@ func (l *dhtLink) Send(payload []byte) error {
 		return fmt.Errorf("engine: dht message of %d bytes is above %d", len(payload), dhtMaxMessage)
 	}
 	select {
-	case l.out <- slices.Clone(payload):
+	case l.queue <- slices.Clone(payload):
 		return nil
 	default:
 		l.full.Add(1)
@@ -95,7 +123,11 @@ func (e *Engine) newDHTLink(c *quicnet.Conn) (*dhtLink, error) {
 	if len(c.PeerKey()) == 0 {
 		return nil, errors.New("engine: dht connection without a client key")
 	}
-	return &dhtLink{c: c, id: table.ID(c.PeerID()), gen: e.generation.Add(1), out: make(chan []byte, dhtSendQueue), full: &e.dhtLinkFull}, nil
+	return e.makeLink(quicConn{c}, table.ID(c.PeerID()), c.RemoteAddr().Addr(), dhtWriteLimit), nil
+}
+
+func (e *Engine) makeLink(c dhtConn, id table.ID, src netip.Addr, limit time.Duration) *dhtLink {
+	return &dhtLink{c: c, id: id, gen: e.generation.Add(1), src: src, limit: limit, queue: make(chan []byte, dhtSendQueue), full: &e.dhtLinkFull}
 }
 
 // serveDHT runs one link until it ends.
@@ -105,17 +137,17 @@ func (e *Engine) serveDHT(ctx context.Context, c *quicnet.Conn) {
 		c.Close(0, "no key")
 		return
 	}
-	e.runLink(ctx, l, nil)
+	e.runLink(ctx, l, l, nil)
 }
 
 // runLink registers the link before anyone hears of it, reads it until it ends
-// and takes it out again by generation. up, if given, is closed once the link
-// is registered.
-func (e *Engine) runLink(ctx context.Context, l *dhtLink, up chan<- struct{}) {
+// and takes it out again by generation. as is the link as the node knows it. up,
+// if given, is closed once the link is registered.
+func (e *Engine) runLink(ctx context.Context, l *dhtLink, as dht.Link, up chan<- struct{}) {
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e.dht.Connected(l)
+	e.dht.Connected(as)
 	if up != nil {
 		close(up)
 	}
@@ -127,11 +159,11 @@ func (e *Engine) runLink(ctx context.Context, l *dhtLink, up chan<- struct{}) {
 			l.Close("write failed")
 		}
 	}()
-	why := endReason(e.readLink(ctx, l))
+	why := endReason(e.readLink(ctx, l, as))
 	l.Close("bye")
 	cancel()
 	<-writer
-	e.dht.Disconnected(l)
+	e.dht.Disconnected(as)
 	id := l.id.String()
 	e.endings.add(view.Ending{
 		At: time.Now().UTC(), Kind: "dht", Subject: id[:16], Remote: l.RemoteAddr().String(), Reason: why, LifetimeS: time.Since(start).Seconds(),
@@ -140,7 +172,7 @@ func (e *Engine) runLink(ctx context.Context, l *dhtLink, up chan<- struct{}) {
 
 // writeLoop owns the outgoing stream.
 func (l *dhtLink) writeLoop(ctx context.Context) error {
-	st, err := l.c.OpenUniStream()
+	st, err := l.c.out()
 	if err != nil {
 		return err
 	}
@@ -152,18 +184,18 @@ func (l *dhtLink) writeLoop(ctx context.Context) error {
 			return nil
 		case <-l.c.Context().Done():
 			return nil
-		case m = <-l.out:
+		case m = <-l.queue:
 		}
 		buf = appendMessage(buf[:0], m)
 		for more := true; more && len(buf) < 8<<10; {
 			select {
-			case m = <-l.out:
+			case m = <-l.queue:
 				buf = appendMessage(buf, m)
 			default:
 				more = false
 			}
 		}
-		if err := st.SetWriteDeadline(time.Now().Add(dhtWriteLimit)); err != nil {
+		if err := st.SetWriteDeadline(time.Now().Add(l.limit)); err != nil {
 			return err
 		}
 		if _, err := st.Write(buf); err != nil {
@@ -179,13 +211,12 @@ func appendMessage(dst, m []byte) []byte {
 
 // readLink moves messages from the peer's stream to its shard: replies on the
 // control lane, so that a flood of requests cannot starve what we asked for.
-func (e *Engine) readLink(ctx context.Context, l *dhtLink) error {
-	st, err := l.c.AcceptUniStream(ctx)
+func (e *Engine) readLink(ctx context.Context, l *dhtLink, as dht.Link) error {
+	st, err := l.c.in(ctx)
 	if err != nil {
 		return err
 	}
 	var head [4]byte
-	src := l.RemoteAddr().Addr()
 	for {
 		if _, err := io.ReadFull(st, head[:]); err != nil {
 			return err
@@ -195,7 +226,7 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink) error {
 			return fmt.Errorf("engine: dht message claims %d bytes", n)
 		}
 		payload := make([]byte, n)
-		if err := st.SetReadDeadline(time.Now().Add(dhtWriteLimit)); err != nil {
+		if err := st.SetReadDeadline(time.Now().Add(l.limit)); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(st, payload); err != nil {
@@ -208,40 +239,8 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink) error {
 		if dhtwire.IsReply(payload) {
 			lane = dispatch.Control
 		}
-		if _, ok := e.dhtq.Submit(e.mono(), src, lane, len(payload), dhtMsg{link: l, payload: payload}); !ok {
+		if _, ok := e.dhtq.Submit(e.mono(), l.src, lane, len(payload), dhtMsg{link: as, payload: payload}); !ok {
 			e.dht.LocalDrop(e.mono()) // our own overload is never charged to a peer
 		}
-	}
-}
-
-// dialer opens links for the DHT node.
-type dialer struct{ e *Engine }
-
-// Dial connects to addr, checks that it is id (unless id is zero) and returns
-// once the link is registered. The link lives until it ends or the engine does.
-func (d dialer) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (dht.Link, error) {
-	ctx, cancel := context.WithTimeout(ctx, dhtDialLimit)
-	defer cancel()
-	e := d.e
-	c, err := e.edge.DialDHT(ctx, addr, id)
-	if err != nil {
-		return nil, err
-	}
-	l, err := e.newDHTLink(c)
-	if err != nil {
-		c.Close(0, "no key")
-		return nil, err
-	}
-	up := make(chan struct{})
-	if !e.spawn(func(run context.Context) { e.runLink(run, l, up) }) {
-		l.Close("stopping")
-		return nil, errors.New("engine: stopping")
-	}
-	select {
-	case <-up:
-		return l, nil
-	case <-ctx.Done():
-		l.Close("too late")
-		return nil, ctx.Err()
 	}
 }

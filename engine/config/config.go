@@ -64,6 +64,17 @@ type DHT struct {
 	AllowLoopback bool          `koanf:"allow_loopback"` // lifts loopback and IP-diversity rules: tests and demos
 	LookupPaths   int           `koanf:"lookup_paths"`   // disjoint paths of a lookup for a record
 	SaveInterval  time.Duration `koanf:"save_interval"`  // about how often routing.json and trust.json are written
+	Relay         bool          `koanf:"relay"`          // pass on between peers that cannot connect
+	RelayPairs    int           `koanf:"relay_pairs"`    // that many pairs at a time
+	RelayBPS      int           `koanf:"relay_bps"`      // bytes/s for a pair, each way
+}
+
+// RelayFor is how many pairs of peers the node relays for; 0: it is not willing.
+func (d *DHT) RelayFor() int {
+	if !d.Relay {
+		return 0
+	}
+	return d.RelayPairs
 }
 
 // Dispatch is the sharded dispatcher; every plane gets one of this shape.
@@ -179,7 +190,7 @@ func Default() Config {
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,
-		DHT:          DHT{LookupPaths: 1, SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20},
+		DHT:          DHT{LookupPaths: 1, SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20, Relay: true, RelayPairs: 32, RelayBPS: 65_536},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{
 			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,

@@ -17,14 +17,7 @@ func serverTLS(cfg *Config) *tls.Config {
 		MinVersion: tls.VersionTLS13, NextProtos: []string{ALPNWZP},
 		Certificates: []tls.Certificate{cfg.TLSCert}, SessionTicketsDisabled: true,
 	}
-	dht := &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{ALPNDHT},
-		Certificates: []tls.Certificate{cfg.DHTCert}, SessionTicketsDisabled: true,
-		// Any certificate, for the key in it is the identity; crypto/tls checks
-		// that the peer holds that key, we check its kind.
-		ClientAuth:       tls.RequireAnyClientCert,
-		VerifyConnection: func(cs tls.ConnectionState) error { _, err := peerKey(cs); return err },
-	}
+	dht := dhtServerTLS(cfg.DHTCert, ALPNDHT)
 	choose := func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if !validServerName(h.ServerName) {
 			return nil, errors.New("server name is no printable ASCII of at most 253 characters")
@@ -47,6 +40,18 @@ func serverTLS(cfg *Config) *tls.Config {
 	return base
 }
 
+// dhtServerTLS is the accepting end of a DHT link.
+func dhtServerTLS(cert tls.Certificate, alpn string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn},
+		Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true,
+		// Any certificate, for the key in it is the identity; crypto/tls checks
+		// that the peer holds that key, we check its kind.
+		ClientAuth:       tls.RequireAnyClientCert,
+		VerifyConnection: func(cs tls.ConnectionState) error { _, err := peerKey(cs); return err },
+	}
+}
+
 // clientTLS is for dialling. Who the wzp server is nobody checks (spec wzp
 // 1.1); a DHT server must prove the id the dialler expects.
 func clientTLS(d DialConfig) (*tls.Config, error) {
@@ -60,7 +65,7 @@ func clientTLS(d DialConfig) (*tls.Config, error) {
 		// that does not match the authorities the server names.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
-	if d.ALPN != ALPNDHT {
+	if d.ALPN != ALPNDHT && d.ALPN != alpnRelayed {
 		return c, nil
 	}
 	if len(d.Cert.Certificate) == 0 {
