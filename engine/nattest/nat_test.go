@@ -1,0 +1,104 @@
+// Package nattest runs the real binary behind real NATs: network namespaces
+// joined by veth pairs, with the kernel's own masquerading.
+package nattest
+
+import (
+	"slices"
+	"testing"
+
+	"signalbox/engine/view"
+)
+
+// town is two public nodes, and two more behind the NATs given.
+func town(t *testing.T, left, right string) (l *lab, p, q, a, c *host) {
+	t.Helper()
+	need(t)
+	t.Parallel()
+	build(t)
+	l = newLab(t)
+	p, q = l.public("p"), l.public("q")
+	a, c = l.behind("a", left), l.behind("c", right)
+	p.serve()
+	q.serve(p)
+	a.serve(p, q)
+	// Only when the first has looked around, so that the two do not dial each
+	// other at the same moment by chance, which opens both NATs too.
+	l.eventually("a is settled", func() bool {
+		v := a.dht()
+		return v.Peers == 2 && v.Lookups.OK > 0 && v.Lookups.Active == 0 && v.Reachability.Observers == 2
+	}, a, p, q)
+	c.serve(p, q)
+	return l, p, q, a, c
+}
+
+// linked reports whether to answers a ping of h's.
+func linked(h, to *host) bool {
+	_, err := h.ctl("peer", "ping", to.id)
+	return err == nil
+}
+
+func relayedTo(v view.DHT, to *host) (via string) {
+	for _, p := range v.Reachability.RelayedPeers {
+		if p.ID == to.id {
+			via = p.Via
+		}
+	}
+	return via
+}
+
+// Both NATs keep the port: the two meet through a hole punched with the help of
+// a public node.
+func TestConeMeetsCone(t *testing.T) {
+	l, p, q, a, c := town(t, cone, cone)
+	l.eventually("a punched link", func() bool {
+		return a.dht().Reachability.PunchedOK+c.dht().Reachability.PunchedOK > 0
+	}, a, c, p, q)
+	l.eventually("both answer", func() bool { return linked(a, c) && linked(c, a) }, a, c, p, q)
+	for _, h := range []*host{a, c} {
+		l.eventually(h.name+" knows that it is behind a NAT", func() bool { return h.dht().Reachability.Verdict == "nat" }, h)
+		v := h.dht()
+		if v.Reachability.Relayed != 0 {
+			t.Errorf("%s has a relayed link: %+v", h.name, v.Reachability)
+		}
+		want := view.Addr{Addr: h.nat + ":4433", Type: "nat"}
+		if !slices.Contains(v.Reachability.Addrs, want) {
+			t.Errorf("%s does not know %v: %+v", h.name, want, v.Reachability.Addrs)
+		}
+	}
+	if n := p.dht().Reachability.Introduced + q.dht().Reachability.Introduced; n == 0 {
+		t.Error("nobody brought them together")
+	}
+	// Who is public learns it from the first who comes unasked.
+	l.eventually("p is public", func() bool { return p.dht().Reachability.Verdict == "public" }, p)
+}
+
+// Both NATs choose another port for everybody: no hole can be punched, and a
+// public node relays.
+func TestSymmetricMeetsSymmetric(t *testing.T) {
+	l, p, q, a, c := town(t, symmetric, symmetric)
+	l.eventually("a relayed link", func() bool {
+		return relayedTo(a.dht(), c) != "" && relayedTo(c.dht(), a) != ""
+	}, a, c, p, q)
+	l.eventually("both answer", func() bool { return linked(a, c) && linked(c, a) }, a, c, p, q)
+	for _, h := range []*host{a, c} {
+		l.eventually(h.name+" knows that its NAT is symmetric", func() bool { return h.dht().Reachability.Verdict == "symmetric" }, h)
+	}
+	va, vp, vq := a.dht().Reachability, p.dht().Reachability, q.dht().Reachability
+	if via := relayedTo(a.dht(), c); via != p.id && via != q.id {
+		t.Errorf("relayed by %q", via)
+	}
+	if va.PunchedFailed+c.dht().Reachability.PunchedFailed == 0 {
+		t.Error("no punch was tried first")
+	}
+	if vp.Relaying.Frames+vq.Relaying.Frames == 0 {
+		t.Errorf("nothing was passed on: %+v %+v", vp.Relaying, vq.Relaying)
+	}
+}
+
+// A symmetric NAT before one end only: the ports do not meet either, since the
+// other end's NAT lets in nothing but what it knows. Relayed as well.
+func TestConeMeetsSymmetric(t *testing.T) {
+	l, p, q, a, c := town(t, cone, symmetric)
+	l.eventually("a relayed link", func() bool { return relayedTo(a.dht(), c) != "" }, a, c, p, q)
+	l.eventually("both answer", func() bool { return linked(a, c) && linked(c, a) }, a, c, p, q)
+}
