@@ -35,8 +35,8 @@ type reachCounts struct {
 }
 
 // answer sends an ANSWER.
-func (n *Node) answer(l Link, buf *replyBuf, req uint64, res wire.Result, channel uint64, seen netip.AddrPort) {
-	n.send(l, wire.AppendAnswer(buf[:0], req, res, channel, seen))
+func (n *Node) answer(l Link, req uint64, res wire.Result, channel uint64, seen netip.AddrPort) {
+	n.send(l, wire.AppendAnswer(nil, req, res, channel, seen))
 }
 
 // serveReach answers the requests of reachability. m comes by value: it
@@ -46,18 +46,18 @@ func (n *Node) serveReach(l Link, s *session, m wire.Message, buf *replyBuf, now
 	case wire.Address:
 		n.serveAddress(l, s, &m, buf, now)
 	case wire.Introduce:
-		n.serveIntroduce(l, s, &m, buf, now)
+		n.serveIntroduce(l, s, &m, now)
 	case wire.Call:
-		n.serveCall(l, s, &m, buf, now)
+		n.serveCall(l, s, &m, now)
 	}
 }
 
 // serveIntroduce is the go-between's part. What needs no waiting is decided
 // here; the CALL and its answer are a short task.
-func (n *Node) serveIntroduce(l Link, s *session, m *wire.Message, buf *replyBuf, now int64) {
+func (n *Node) serveIntroduce(l Link, s *session, m *wire.Message, now int64) {
 	refuse := func(res wire.Result) {
 		n.counts.introduceRefused.Add(1)
-		n.answer(l, buf, m.Request, res, 0, netip.AddrPort{})
+		n.answer(l, m.Request, res, 0, netip.AddrPort{})
 	}
 	if s == nil || !s.direct() {
 		refuse(wire.ResultRefused)
@@ -102,8 +102,7 @@ func (n *Node) introduceTask(s *session, req uint64, work func(ctx context.Conte
 		} else {
 			n.counts.introduceRefused.Add(1)
 		}
-		var buf replyBuf
-		n.answer(s.link, &buf, req, res, channel, seen)
+		n.answer(s.link, req, res, channel, seen)
 	}
 	err := n.start("introduce", &n.tasks.brought, maxBrought, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -183,14 +182,14 @@ func (n *Node) sendWitness(ctx context.Context, s *session) wire.Result {
 
 // serveCall answers a go-between. Whatever is dialled for it comes out of the
 // budget of the target's network.
-func (n *Node) serveCall(l Link, s *session, m *wire.Message, buf *replyBuf, now int64) {
+func (n *Node) serveCall(l Link, s *session, m *wire.Message, now int64) {
 	res := n.takeCall(s, m, now)
 	if res == wire.ResultOK {
 		n.counts.called.Add(1)
 	} else {
 		n.counts.callRefused.Add(1)
 	}
-	n.answer(l, buf, m.Request, res, m.Channel, netip.AddrPort{})
+	n.answer(l, m.Request, res, m.Channel, netip.AddrPort{})
 }
 
 func (n *Node) takeCall(s *session, m *wire.Message, now int64) wire.Result {

@@ -175,8 +175,7 @@ func (c *channel) end(why wire.Result, tell bool) {
 		}
 		c.n.channels.remove(c.key)
 		if tell {
-			var buf replyBuf
-			c.n.send(c.via.link, wire.AppendRelayEnd(buf[:0], c.key.id, why))
+			c.n.send(c.via.link, wire.AppendRelayEnd(nil, c.key.id, why))
 		}
 	})
 }
@@ -288,7 +287,8 @@ func (c *channel) waitRoom(ctx context.Context) bool {
 // send puts one frame on the link to the go-between, and waits for a place in
 // its queue.
 func (c *channel) send(ctx context.Context, offset uint32, data []byte) bool {
-	var buf replyBuf
+	buf := c.n.replyPool.Get().(*replyBuf)
+	defer c.n.replyPool.Put(buf)
 	for tries := 0; ; tries++ {
 		taken := c.taken.Load()
 		err := c.via.link.Send(wire.AppendRelay(buf[:0], c.key.id, offset, taken, data))
@@ -320,8 +320,7 @@ func (n *Node) relayThrough(ctx context.Context, via *session, id table.ID) (*se
 	}
 	c, conn, err := n.newChannel(via, m.Channel)
 	if err != nil {
-		var buf replyBuf
-		n.send(via.link, wire.AppendRelayEnd(buf[:0], m.Channel, wire.ResultBusy))
+		n.send(via.link, wire.AppendRelayEnd(nil, m.Channel, wire.ResultBusy))
 		return nil, err
 	}
 	return n.secure(ctx, sec, c, conn, id, true)

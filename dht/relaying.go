@@ -99,10 +99,9 @@ func (n *Node) closePair(p *pair, why wire.Result, skip *session) {
 		delete(n.relaying.m, p.id)
 		n.relaying.mu.Unlock()
 		close(p.gone)
-		var buf replyBuf
 		for _, s := range p.ends {
 			if s != skip {
-				n.send(s.link, wire.AppendRelayEnd(buf[:0], p.id, why))
+				n.send(s.link, wire.AppendRelayEnd(nil, p.id, why))
 			}
 		}
 	})
@@ -134,21 +133,19 @@ func (n *Node) bringRelay(s, to *session, p *pair, req uint64) {
 		cctx, cancel := context.WithTimeout(ctx, callTimeout)
 		res := n.call(cctx, to, wire.ForRelay, s, p.id)
 		cancel()
-		var buf replyBuf
 		if res != wire.ResultOK {
 			n.counts.introduceRefused.Add(1)
-			n.answer(s.link, &buf, req, res, 0, netip.AddrPort{})
+			n.answer(s.link, req, res, 0, netip.AddrPort{})
 			return
 		}
 		n.counts.introduced.Add(1)
-		n.answer(s.link, &buf, req, res, p.id, netip.AddrPort{})
+		n.answer(s.link, req, res, p.id, netip.AddrPort{})
 		n.runPair(ctx, p)
 	})
 	if err != nil {
 		n.closePair(p, wire.ResultBusy, nil)
 		n.counts.introduceRefused.Add(1)
-		var buf replyBuf
-		n.answer(s.link, &buf, req, wire.ResultBusy, 0, netip.AddrPort{})
+		n.answer(s.link, req, wire.ResultBusy, 0, netip.AddrPort{})
 	}
 }
 
@@ -162,8 +159,7 @@ func (n *Node) pass(s *session, t wire.Type, number uint64, payload []byte, now 
 	if p == nil || p.ends[0] != s && p.ends[1] != s {
 		n.counts.dropStray.Add(1)
 		if t == wire.Relay && s.refusal.allow(now) { // it does not know that the path has gone
-			var buf replyBuf
-			n.send(s.link, wire.AppendRelayEnd(buf[:0], number, wire.ResultNoLink))
+			n.send(s.link, wire.AppendRelayEnd(nil, number, wire.ResultNoLink))
 		}
 		return
 	}
