@@ -84,7 +84,7 @@ func (e *Engine) compose(disk state.Disk) error {
 		ID: id, ListenAddrs: []netip.AddrPort{e.edge.Addr()}, Seeds: seeds, AllowLoopback: e.cfg.DHT.AllowLoopback,
 		Log: e.log, Event: e.event, Now: e.mono, Dialer: dialer{e}, Paths: e.cfg.DHT.LookupPaths,
 		RecordConfig: dht.RecordConfig{Key: e.keys.DHT, CacheBytes: cacheBytes(e.cfg.DHT.CacheBytes)},
-		LocalAddrs: e.localAddrs, Advertise: e.advertised(), RelayPairs: e.cfg.DHT.RelayFor(), RelayRate: e.cfg.DHT.RelayBPS,
+		LocalAddrs:   e.localAddrs, Advertise: e.advertised(), RelayPairs: e.cfg.DHT.RelayFor(), RelayRate: e.cfg.DHT.RelayBPS,
 	})
 	if err != nil {
 		return err
