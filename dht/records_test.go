@@ -503,7 +503,7 @@ func TestForgedValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		n, a := m.relay(t, 0, nil), m.relay(t, 1, nil)
-		if _, err := a.connect(t.Context(), n.id, []table.Addr{{AddrPort: n.addr}}, true); err != nil {
+		if _, err := a.connect(t.Context(), n.id, []table.Addr{{AddrPort: n.addr, Type: table.Direct}}, true); err != nil {
 			t.Fatal(err)
 		}
 		l := n.reg.best(a.id).link
