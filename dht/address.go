@@ -14,7 +14,7 @@ import (
 // Publishing where we are.
 const (
 	tellGap      = 5 * time.Second // between two ADDRESS on one link
-	tellAgain    = 5 * time.Minute // also for the fresh report it brings
+	tellAgain    = 15 * time.Minute // also for the fresh report it brings
 	tellPerPass  = 64
 	tellAtOnce   = 16
 	reachTimeout = 2500 * time.Millisecond // below rpcTimeout: silence about reachability is no fault
@@ -61,7 +61,7 @@ func (n *Node) tell(ctx context.Context, all []*session) {
 	for _, s := range all {
 		r := &s.reach
 		at := r.toldAt.Load()
-		due := at == longAgo || now-at > int64(tellGap) && (r.told.Load() != version || now-at > int64(tellAgain))
+		due := at == longAgo || now-at > int64(tellGap) && (r.told.Load() != version || now-at > spread(uint64(at), s.gen, n.cfg.ID, int64(tellAgain)))
 		if !due {
 			continue
 		}

@@ -27,7 +27,7 @@ const (
 const (
 	reachEvery     = 5 * time.Second
 	reachSettle    = 200 * time.Millisecond // links come in bunches
-	observedFor    = 20 * time.Minute
+	observedFor    = 30 * time.Minute
 	provedFor      = time.Hour
 	defaultQuorum  = 2
 	maxObservers   = 64
