@@ -38,10 +38,13 @@
 // the two of the cache once there is something in it, and short tasks (a dial, a
 // probe, a search for records), bounded by maxTasks. Lookup, Ping and the like run in their caller,
 // with up to maxInFlight query goroutines that are gone when Lookup returns.
+// Introductions, punches and relayed paths have bounds of their own.
 //
 // # Locks
 //
 // All are leaves and none is held across a send, a dial or a wait: the table's
 // writer, a registry stripe, pending, dials, trust, stats, records, the memory
-// of records (over ristretto's own).
+// of records (over ristretto's own), reach, its book of addresses sent to,
+// routes, channels, each channel, relaying, each pair. Only addressMu is none: a
+// stripe's and the table's are taken under it.
 package dht

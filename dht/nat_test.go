@@ -457,7 +457,10 @@ func TestDialBackProvesPublic(t *testing.T) {
 			if res != wire.ResultOK {
 				t.Error("no witness was sent:", res)
 			}
-			if proven := x.reach.proof[0] != longAgo; proven != (x == n) {
+			x.reach.mu.Lock()
+			proven := x.reach.proof[0] != longAgo
+			x.reach.mu.Unlock()
+			if proven != (x == n) {
 				t.Errorf("node %d: proven %v", i, proven)
 			}
 			if linked := x.reg.best(w.id) != nil; linked != (x == n) {
