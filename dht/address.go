@@ -13,7 +13,7 @@ import (
 
 // Publishing where we are.
 const (
-	tellGap      = 5 * time.Second // between two ADDRESS on one link
+	tellGap      = 5 * time.Second  // between two ADDRESS on one link
 	tellAgain    = 15 * time.Minute // also for the fresh report it brings
 	tellPerPass  = 64
 	tellAtOnce   = 16

@@ -40,7 +40,7 @@ func (t *Table) Replace(id ID, seen Addr, claims []Addr, now int64) Replaced {
 		return ReplaceMissing
 	}
 	c.alive(now)
-	t.clocks[c.bucket].stamp(now)
+	t.clock(c.bucket).stamp(now)
 	if len(claims) == 0 {
 		return ReplaceDone
 	}
