@@ -15,6 +15,7 @@ import (
 	"signalbox/engine/view"
 	"signalbox/engine/web"
 	"signalbox/relay"
+	"signalbox/relay/call"
 	"signalbox/relay/wire"
 )
 
@@ -52,19 +53,26 @@ type webDoor struct{ e *Engine }
 func (d webDoor) WantsToken() bool { return d.e.cfg.Legacy.AuthURL != "" }
 
 // Check returns whose token it is.
-func (d webDoor) Check(context.Context, string) (fingerprint, alias string, err error) {
-	return "", "", errors.New("tokens cannot be checked here")
+func (d webDoor) Check(ctx context.Context, token string) (fingerprint, alias string, err error) {
+	if d.e.checker == nil {
+		return "", "", errors.New("tokens are not checked here")
+	}
+	id, err := d.e.checker.Check(ctx, token)
+	return id.Fingerprint, id.Alias, err
 }
 
 // Enter joins the room.
 func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
 	e, room := d.e, v.Room
+	if strings.HasPrefix(strings.ToLower(room), call.RoomPrefix) {
+		room = strings.ToLower(room) // the name that others come by (spec wzp 1.3)
+	}
 	if v.Raw {
 		room = rawPrefix + room
 	} else if err := roomName(room); err != nil {
 		return web.Place{}, err
 	}
-	p, err := e.relay.Join(relay.JoinRequest{
+	p, err := e.join(relay.JoinRequest{
 		Room: room, Fingerprint: v.Fingerprint, Alias: v.Alias, Remote: v.Remote, Transport: "ws", Now: time.Now(),
 		Shard: fmt.Sprintf("%s/%d", planeMedia, e.media.ShardOf(v.Remote.Addr())), Close: v.Close,
 	})
@@ -82,7 +90,7 @@ func roomName(room string) error {
 	case "ping", "version", "_signal", "_federation", "_probe":
 		return errRawRoom
 	}
-	if strings.HasPrefix(room, rawPrefix) || strings.HasPrefix(room, "call-") {
+	if strings.HasPrefix(room, rawPrefix) {
 		return errRawRoom
 	}
 	return nil

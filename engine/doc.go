@@ -14,6 +14,10 @@
 //	media signal drain      1 per participant   its connection ends
 //	forwarded client        6 (readers, writers and signals, both sides)  either connection ends
 //	forwarder, event log    1 each, if on       Run's context ends
+//	call reader             2 per client, and 1 per message being read, at most 16   its connection ends
+//	call writer             1 per client        its connection ends
+//	call receipt            1 per frame a client has not read                        15 s, or its connection ends
+//	signalling clock        1                   Run's context ends
 //	dht link reader         1 per link          its connection ends
 //	dht link writer         1 per link          its connection ends
 //	dht maintenance         a fixed few         dht.Node.Run returns
@@ -32,6 +36,11 @@
 //
 //	Engine.cmdMu        one command at a time (plan, apply, undo, expiry)
 //	directory.mu        what is listed in the DHT
+//	Engine.listUserMu     who is registered, and who is listed
+//	call.Hub            clients and calls
+//	call.Client         leaf: one client's queue
+//	call.Presence       leaf
+//	auth.Replay         leaf
 //	relay stripe        room by name, join only
 //	relay room          roster, tier, emptiness
 //	relay.Relay         retired counts and the list of live rings

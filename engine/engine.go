@@ -83,6 +83,8 @@ type Engine struct {
 	reach    reach
 	certHash [32]byte // SHA-256 of the certificate relay clients see
 
+	seeks         chan struct{} // places for lookups of callees
+	listUserMu    sync.Mutex    // held while who is registered is compared with who is listed in the DHT
 	probesRefused atomic.Uint64 // presence told or asked for by relays nobody has named
 
 	// Any goroutine (atomic).

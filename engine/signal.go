@@ -53,10 +53,11 @@ func (e *Engine) openSignal() error {
 	}
 	e.reach.guessed = netip.AddrPortFrom(guessAddr(e.edge.Addr().Addr()), e.edge.Addr().Port()).String()
 	e.presence = call.NewPresence()
+	e.seeks = make(chan struct{}, maxSeeks)
 	s := e.cfg.Signal
 	e.hub = call.New(call.Config{
 		MaxClients: s.MaxClients, RingTimeout: s.RingTimeout, RequireSignature: s.RequireSignature,
-		CertHash: e.certHash, Build: BuildID(), Event: e.event,
+		CertHash: e.certHash, Build: BuildID(), Event: e.event, Seek: e.seek,
 	}, e.presence)
 	return nil
 }
@@ -137,7 +138,9 @@ func (e *Engine) serveSignal(ctx context.Context, c *quicnet.Conn) {
 		}
 	} else {
 		subject = cl.Name()
+		e.listUser(cl.Fingerprint())
 		why = e.runSignal(ctx, c, cl)
+		e.listUser(cl.Fingerprint())
 	}
 	c.Close(0, closeReason)
 	e.endings.add(view.Ending{

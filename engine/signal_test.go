@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -477,5 +478,142 @@ func TestProbe(t *testing.T) {
 		if _, ok := e.Presence().Where("elsewhere"); ok != known {
 			t.Errorf("known %v, learned %v", known, ok)
 		}
+	}
+}
+
+// TestWhoIsHereOverHTTP is told where the operator allows it, in the words of
+// wzp-relay.
+func TestWhoIsHereOverHTTP(t *testing.T) {
+	for _, shown := range []bool{false, true} {
+		e := start(t, func(c *config.Config) {
+			c.MetricsAddr, c.Signal.ExposePresence = "127.0.0.1:0", shown
+		})
+		bob := phone(t, e, someone("Bob"))
+		e.Presence().Learn("B", "192.0.2.1:4433", []string{"far"}, 1<<60)
+		get := func(path string) string {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+e.Info().Metrics+path, nil)
+			must(t, err)
+			res, err := http.DefaultClient.Do(req)
+			must(t, err)
+			defer res.Body.Close()
+			b, err := io.ReadAll(res.Body)
+			must(t, err)
+			if (res.StatusCode == http.StatusOK) != (shown || path == "/healthz") || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+				t.Errorf("%s: %s %s", path, res.Status, res.Header)
+			}
+			return strings.Join(strings.Fields(string(b)), "")
+		}
+		get("/healthz")
+		for path, want := range map[string]string{
+			"/presence":        fmt.Sprintf(`[{"fingerprint":"%s","location":"Local"},{"fingerprint":"far","location":{"Remote":"192.0.2.1:4433"}}]`, bob.Fingerprint()),
+			"/presence/far":    `{"fingerprint":"far","location":{"Remote":"192.0.2.1:4433"}}`,
+			"/presence/nobody": `{"fingerprint":"nobody","location":null}`,
+			"/peers":           `[{"addr":"192.0.2.1:4433","fingerprints":["far"],"rtt_ms":null}]`,
+			"/route/far":       fmt.Sprintf(`{"fingerprint":"far","route":"direct_peer","relay_chain":["%s","192.0.2.1:4433"]}`, e.Info().Listen),
+			"/route/nobody":    `{"fingerprint":"nobody","route":"not_found","relay_chain":[]}`,
+		} {
+			if got := get(path); shown && got != want || !shown && strings.Contains(got, "far") {
+				t.Errorf("%s: %s, want %s", path, got, want)
+			}
+		}
+	}
+}
+
+// TestOperatorEndsCalls: by hanging up, dropping a client, closing the room,
+// kicking from it; both hear of it each time.
+func TestOperatorEndsCalls(t *testing.T) {
+	e := start(t, nil)
+	alice, bob := phone(t, e, someone("Alice")), phone(t, e, someone("Bob"))
+	for i, end := range []func(id string){
+		func(id string) { do(t, e, control.Command{Kind: control.CallHangup, Target: id}) },
+		func(id string) { do(t, e, control.Command{Kind: control.RoomClose, Target: "call-" + id}) },
+		func(id string) {
+			s := until(t, e, "somebody is in the room", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 && s.Rooms[0].Name == "call-"+id })
+			do(t, e, control.Command{Kind: control.ParticipantKick, Target: s.Rooms[0].Participants[0].ID})
+		},
+	} {
+		id := fmt.Sprint("c", i)
+		setup, _ := connect(t, alice, bob, id)
+		_, err := bench.JoinAs(t.Context(), socket(t, quicnet.ClientConfig{}), listens(e), setup.Room, "", alice.Key(), "")
+		must(t, err)
+		end(id)
+		hears[*wire.Hangup](t, alice)
+		hears[*wire.Hangup](t, bob)
+		until(t, e, "the room is empty", func(s *view.Snapshot) bool { return len(s.Rooms) == 0 && len(s.Signal.CallList) == 0 })
+	}
+	connect(t, alice, bob, "last")
+	if r, err := e.Do(t.Context(), control.Command{Kind: control.CallHangup, Target: "none", Role: control.Operator}); err != nil || r.Code != control.NotFound {
+		t.Errorf("%+v %v", r, err)
+	}
+	do(t, e, control.Command{Kind: control.ClientDrop, Target: bob.Fingerprint()})
+	hears[*wire.Hangup](t, alice)
+	<-bob.Conn().Context().Done()
+	until(t, e, "one is left", func(s *view.Snapshot) bool { return s.Signal.Registered == 1 })
+}
+
+// other is another relay, as federation shows it to the hub.
+type other struct{ got chan wire.Signal }
+
+func (o other) Route(fp string) []string {
+	if fp == "far" {
+		return []string{"B"}
+	}
+	return nil
+}
+
+func (o other) Forward(_ string, s wire.Signal) error {
+	o.got <- s
+	return nil
+}
+
+// TestCallToAnotherRelay goes through Engine.Calls as federation will.
+func TestCallToAnotherRelay(t *testing.T) {
+	e := start(t, nil)
+	o := other{make(chan wire.Signal, 16)}
+	e.Calls().SetRemote(o)
+	alice := phone(t, e, someone("Alice"))
+	must(t, alice.Call("far", "x"))
+	if m, ok := (<-o.got).(*wire.DirectCallOffer); !ok || m.CallerFingerprint != alice.Fingerprint() {
+		t.Fatalf("%+v", m)
+	}
+	hears[*wire.CallRinging](t, alice)
+	e.Calls().FromRelay("B", &wire.DirectCallAnswer{CallID: "x", AcceptMode: wire.AcceptGeneric}, 0)
+	hears[*wire.DirectCallAnswer](t, alice)
+	if s := hears[*wire.CallSetup](t, alice); s.RelayAddr != e.Info().Listen {
+		t.Errorf("%+v", s)
+	}
+	must(t, alice.HangUp("x"))
+	if m, ok := (<-o.got).(*wire.Hangup); !ok || *m.CallID != "x" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// TestCalleeIsFoundInTheDHT finds a callee through the DHT, whose relay federation reaches.
+func TestCalleeIsFoundInTheDHT(t *testing.T) {
+	first := start(t, func(c *config.Config) { c.Signal.Directory = true })
+	second := start(t, func(c *config.Config) {
+		c.Signal.Directory = true
+		c.DHT.Join = []string{first.Info().NodeID + "@" + first.Info().Listen}
+	})
+	until(t, second, "the two know each other", func(s *view.Snapshot) bool { return s.DHT.Peers > 0 })
+	bob := phone(t, second, someone("Bob"))
+	alice := phone(t, first, someone("Alice"))
+	o := other{make(chan wire.Signal, 16)}
+	first.Calls().SetRemote(o)
+	for n := 0; ; n++ { // the record takes a moment to be where it is looked for
+		must(t, alice.Call(bob.Fingerprint(), fmt.Sprint("x", n)))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		s, err := alice.Next(ctx)
+		cancel()
+		must(t, err)
+		if _, ok := s.(*wire.CallRinging); ok {
+			break
+		}
+		if _, ok := s.(*wire.Hangup); !ok || n > 200 {
+			t.Fatalf("heard %T after %d calls", s, n)
+		}
+	}
+	if m, ok := (<-o.got).(*wire.DirectCallOffer); !ok || m.TargetFingerprint != bob.Fingerprint() {
+		t.Errorf("%+v", m)
 	}
 }

@@ -132,6 +132,7 @@ type Signal struct {
 	MaxClients       int           `koanf:"max_clients"`       // signalling connections
 	RingTimeout      time.Duration `koanf:"ring_timeout"`      // an offer nobody answers ends
 	RequireSignature bool          `koanf:"require_signature"` // refuse registrations that prove nothing
+	Directory        bool          `koanf:"directory"`         // list who is registered here in the DHT, and look there for who is not
 	ExposePresence   bool          `koanf:"expose_presence"`   // identities on /presence, /peers and /route
 	PresenceFrom     []string      `koanf:"presence_from"`     // addresses and prefixes of relays that tell, and are told, who is where
 }

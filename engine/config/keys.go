@@ -85,6 +85,7 @@ var keys = withKinds([]Key{
 	{Name: "signal.max_clients", Arg: "N", Help: "signalling connections at the same time"},
 	{Name: "signal.ring_timeout", Arg: "DURATION", Help: "after which a call nobody answers ends"},
 	{Name: "signal.require_signature", Help: "refuse registrations that are not signed"},
+	{Name: "signal.directory", Help: "list who is registered here in the DHT, for all to find, and look there for callees nobody known has"},
 	{Name: "signal.expose_presence", Help: "show identities on /presence, /peers and /route of the metrics address"},
 	{Name: "signal.presence_from", Arg: "PREFIX", Help: "addresses of relays that may tell and ask who is where, beside those of [[peers]] and probe_targets"},
 	{Name: "auth.timeout", Arg: "DURATION", Help: "for one check of a token at auth_url"},

@@ -127,6 +127,9 @@ func (h *Hub) SetRemote(r Remote) {
 	h.remote.Store(&r)
 }
 
+// HasRemote says whether there is a way to other relays.
+func (h *Hub) HasRemote() bool { return h.remote.Load() != nil }
+
 func (h *Hub) way() Remote {
 	if r := h.remote.Load(); r != nil {
 		return *r
