@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"signalbox/engine"
 	"signalbox/engine/bench"
 	"signalbox/engine/config"
@@ -615,5 +617,35 @@ func TestCalleeIsFoundInTheDHT(t *testing.T) {
 	}
 	if m, ok := (<-o.got).(*wire.DirectCallOffer); !ok || m.TargetFingerprint != bob.Fingerprint() {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestBrowserInACall: one door for all; a party's token opens the call's room
+// to a browser, and nobody else's does.
+func TestBrowserInACall(t *testing.T) {
+	e := start(t, func(c *config.Config) { c.WSAddr, c.Legacy.AuthURL = "127.0.0.1:0", tokens(t) })
+	as := func(name string) bench.Identity {
+		return bench.Identity{Key: bench.NewIdentity(), Token: "ok-" + name}
+	}
+	anna, bert := phone(t, e, as("anna")), phone(t, e, as("bert"))
+	must(t, anna.Call("bert", "X"))
+	hears[*wire.DirectCallOffer](t, bert)
+	must(t, bert.Answer("X", wire.AcceptGeneric))
+	hears[*wire.CallSetup](t, bert)
+	for name, in := range map[string]bool{"anna": true, "eve": false} {
+		c, _, err := websocket.Dial(t.Context(), fmt.Sprintf("ws://%s/ws/call-X", e.Info().WS), nil) //nolint:bodyclose // the library closes it
+		must(t, err)
+		must(t, c.Write(t.Context(), websocket.MessageText, []byte(`{"type":"auth","token":"ok-`+name+`"}`)))
+		_, b, err := c.Read(t.Context())
+		for err == nil && !in { // it may be greeted before it is refused
+			_, _, err = c.Read(t.Context())
+		}
+		if in && (err != nil || string(b) != `{"type":"auth_ok"}`) || !in && websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+			t.Errorf("%s: %q %v", name, b, err)
+		}
+		if in {
+			until(t, e, "the browser is in the room", members("call-x", 1))
+		}
+		_ = c.CloseNow()
 	}
 }

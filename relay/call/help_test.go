@@ -21,7 +21,6 @@ type bench struct {
 	now    int64
 	events []view.Event
 	remote *relays
-	sought []string
 }
 
 // relays is every other relay.
