@@ -119,3 +119,9 @@ func percentile(sorted []float64, p int) float64 {
 	}
 	return sorted[(len(sorted)*p+99)/100-1]
 }
+
+// Requests is how many requests were sent and how many of them were not
+// answered in time.
+func (n *Node) Requests() (sent, timeout uint64) {
+	return n.counts.sent.Load(), n.counts.timeout.Load()
+}

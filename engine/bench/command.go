@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"signalbox/dht/table"
 )
 
 // Command is `signalbox bench` (contract section 6).
@@ -20,7 +22,7 @@ latency, and the node's CPU per delivered packet is the headline.`,
 	}
 	c.AddCommand(roomsCommand("room", "One room", RoomsParams{Rooms: 1, People: 5}),
 		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}),
-		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand())
+		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand(), dhtCommand())
 	return c
 }
 
@@ -90,6 +92,36 @@ func dispatchCommand() *cobra.Command {
 	f.IntVar(&p.Capacity, "capacity", 1024, "messages a shard holds")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		r, err := RunDispatch(c.Context(), p)
+		if err != nil {
+			return err
+		}
+		return o.print(c, r)
+	}
+	return c
+}
+
+func dhtCommand() *cobra.Command {
+	var o output
+	p := DHTParams{K: table.DefaultK}
+	c := &cobra.Command{
+		Use: "dht", Short: "A fleet of DHT nodes on loopback around the node under test", Args: cobra.NoArgs,
+		Long: `Starts a node under test in a process of its own and a fleet of lean nodes in
+this one, each with a loopback address, a socket and a certificate of its own.
+Everybody looks for somebody; then lookups go on without pause while nodes leave
+and join, in four steps, the last as quiet as the first.`,
+	}
+	o.flags(c, false)
+	f := c.Flags()
+	f.IntVar(&p.Nodes, "nodes", 1000, "nodes")
+	f.IntVar(&p.K, "k", p.K, "contacts per bucket, and nodes a lookup finds")
+	f.IntVar(&p.Joiners, "joiners", 8, "nodes that join at a time")
+	f.Float64Var(&p.Rate, "rate", 20, "lookups a second in the soak")
+	f.Float64Var(&p.Rejoins, "rejoins", 1, "nodes a second that leave and come back as others, in the busiest step")
+	f.Float64Var(&p.Seconds, "seconds", 120, "how long the soak is")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		r, err := withNode(c.Context(), "", func(ctx context.Context, _ netip.AddrPort, n *Node) (*Result, error) {
+			return RunDHT(ctx, n, p)
+		})
 		if err != nil {
 			return err
 		}

@@ -173,6 +173,14 @@ func (h *histogram) add(d time.Duration) {
 	}
 }
 
+// merge adds what o has counted.
+func (h *histogram) merge(o *histogram) {
+	for i := range h.n {
+		h.n[i].Add(o.n[i].Load())
+	}
+	h.max.Store(max(h.max.Load(), o.max.Load()))
+}
+
 func (h *histogram) quantiles() Quantiles {
 	var total uint64
 	for i := range h.n {
