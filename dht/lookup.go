@@ -214,13 +214,22 @@ func (l *lookup) start(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// wanted reports whether a query under way may yet change what is found: its
-// peer is among the k closest of a path and it is not overdue.
+// wanted reports whether what is found may yet change: a peer among the k
+// closest of a path is being asked and not overdue, or is still to be asked and
+// there will be a place for it. The latter are what a query brings that was
+// asked by the way: its answer pushes out all the others under way.
 func (l *lookup) wanted() bool {
 	now := l.n.now()
+	inTime := func(c *candidate) bool { return c.state == candAsked && now-c.started < int64(grace) }
+	places := l.asked < maxQueries && l.flying < maxInFlight
+	if l.asked < maxQueries && !places { // until somebody answers or fails
+		for _, c := range l.known {
+			places = places || c != nil && inTime(c)
+		}
+	}
 	for _, p := range l.paths {
 		for _, c := range p.closest(l.n.table.K()) {
-			if c.state == candAsked && now-c.started < int64(grace) {
+			if inTime(c) || places && c.state == candNew {
 				return true
 			}
 		}

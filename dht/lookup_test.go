@@ -183,6 +183,38 @@ func TestLookupDoesNotWaitForTheSlowest(t *testing.T) {
 	})
 }
 
+// Whoever answers late, when its place has been given to others, may bring
+// peers closer than all that are being asked: the lookup goes on with them.
+func TestLookupGoesOnWithWhatASlowPeerTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t, func(c *Config) { c.K = 4 })
+		target := testID(77)
+		at := func(i, byteNo int, delay time.Duration) *actor {
+			a := s.actor(i, delay)
+			a.id = target
+			a.id[byteNo] ^= byte(i)
+			return a
+		}
+		quick, slow := at(1, 1, 10*time.Millisecond), at(9, 10, 170*time.Millisecond)
+		var far []wire.Node
+		for i := range 3 {
+			far = append(far, at(2+i, 8, 900*time.Millisecond).node())
+		}
+		quick.tells = append(far, slow.node())
+		for i := range 4 {
+			slow.tells = append(slow.tells, at(10+i, 31, 10*time.Millisecond).node())
+		}
+		s.linked(quick)
+		for i := range 2 {
+			s.linked(at(20+i, 1, 900*time.Millisecond))
+		}
+		found, err := s.n.Lookup(t.Context(), target)
+		if err != nil || len(found) != 4 || found[0].ID != slow.tells[0].ID || found[3].ID != slow.tells[3].ID {
+			t.Errorf("%v, found %v", err, found)
+		}
+	})
+}
+
 // A peer that is merely far is heard all the same.
 func TestLookupHearsTheFar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

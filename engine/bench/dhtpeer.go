@@ -163,9 +163,7 @@ func (n *leanNode) serve(c *quicnet.Conn, up chan<- struct{}, made **leanLink) {
 			l.Close("write failed")
 		}
 	})
-	if n.read(l) != nil {
-		l.Close("read failed")
-	}
+	l.Close(n.read(l).Error())
 	wg.Wait()
 	n.node.Disconnected(l)
 }
@@ -192,8 +190,8 @@ func (l *leanLink) write() error {
 	}
 }
 
-// read moves messages to the shard as the engine does: replies on the control
-// lane.
+// read moves messages to the shard as the engine does, replies on the control
+// lane, until that fails.
 func (n *leanNode) read(l *leanLink) error {
 	st, err := l.c.AcceptUniStream(n.ctx)
 	if err != nil {

@@ -82,7 +82,7 @@ var charts = []chart{
 		{"contacts", func(r result) float64 { return r.Contacts }},
 	}, 0, 0},
 	{"heal.png", "seconds until two healed halves find each other (99 %)", []series{
-		{"after 20 minutes apart", func(r result) float64 { return r.HealS }},
+		{"after 15 minutes apart", func(r result) float64 { return r.HealS }},
 	}, 0, 0},
 }
 

@@ -16,14 +16,14 @@ import (
 // How long the swarm spends in each situation, on its own clock.
 const (
 	joinFor     = 5 * time.Minute
-	settleFor   = 12 * time.Minute
-	quietFor    = 5 * time.Minute
-	partFor     = 20 * time.Minute
+	settleFor   = 8 * time.Minute
+	quietFor    = 4 * time.Minute
+	partFor     = 15 * time.Minute
 	healStep    = 30 * time.Second
 	healAtMost  = 30 * time.Minute
 	healedAt    = 0.99
-	churnBefore = 20 * time.Minute // of churn before it is measured
-	churnWhile  = 10 * time.Minute // and while
+	churnBefore = 12 * time.Minute // of churn before it is measured
+	churnWhile  = 8 * time.Minute // and while
 	settledFor  = 2 * time.Minute  // a node so young neither asks nor is asked for
 )
 
