@@ -23,7 +23,7 @@ const (
 	healAtMost  = 30 * time.Minute
 	healedAt    = 0.99
 	churnBefore = 12 * time.Minute // of churn before it is measured
-	churnWhile  = 8 * time.Minute // and while
+	churnWhile  = 8 * time.Minute  // and while
 	settledFor  = 2 * time.Minute  // a node so young neither asks nor is asked for
 )
 
