@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +20,15 @@ type change struct {
 	apply func(ctx context.Context) error
 	said  func() string // after apply: what was done; nil: the first line of the plan
 	ref   func() string // after apply: what to look for in the snapshot; nil: nothing
-	undo  func() error  // nil: cannot be taken back, and the plan says so
 	ttl   time.Duration // default expiry of a restriction; 0: none
+
+	// Of a change that leaves something in force: what it sets, if the command's
+	// target has several spellings; apply with the expiry, where that is of use;
+	// and what leaves nothing in force.
+	target string
+	set    func(until time.Time) error
+	undo   func() error
+	lifts  bool // it is itself what leaves nothing in force
 }
 
 // planner makes the change for a command, or refuses it.
@@ -56,42 +63,81 @@ var planners = map[control.Kind]planner{
 	control.NodeSave:          planSave,
 }
 
-// undoCap bounds what can be in force and taken back; the oldest permanent
-// entry makes way.
-const undoCap = 256
-
-// undoEntry is one change in force. Guarded by Engine.cmdMu.
-type undoEntry struct {
-	info view.Undo
-	back func() error
-}
+// noReason is recorded for a command that came without a reason.
+const noReason = "none given"
 
 // Do carries out one command: it plans, and unless the command is a dry run
 // applies the plan, notes how to take it back and writes the audit line.
-// Refused commands are audited too. Commands are carried out one at a time.
-// The error is for a broken transport only; a refusal is a Result.
+// Refused commands are audited too. Commands that leave something in force,
+// lift it or take it back are planned and carried out one at a time; the
+// others are planned so, and may be carried out beside each other. The error
+// is for a broken transport only; a refusal is a Result.
 func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return control.Result{}, fmt.Errorf("engine: command: %w", err)
 	}
+	tidy(&c)
 	if c.Role != control.Operator {
-		return e.finish(c, control.Fail(control.Denied, "role %q may look but not act", c.Role), time.Time{}), nil
+		return e.finish(c, control.Fail(control.Denied, "role %q may look but not act", c.Role), booked{}), nil
 	}
-	if c.TTLS < 0 || c.TTLS > 10*365*86400 {
-		return e.finish(c, control.Fail(control.Invalid, "ttl_s %v is out of range", c.TTLS), time.Time{}), nil
+	if !(c.TTLS >= 0 && c.TTLS <= maxTTLS) {
+		return e.finish(c, control.Fail(control.Invalid, "ttl_s %v is out of range", c.TTLS), booked{}), nil
 	}
 	if c.Kind == control.Undo {
 		return e.doUndo(c), nil
 	}
 	mk, ok := planners[c.Kind]
 	if !ok {
-		return e.finish(c, unplanned(c), time.Time{}), nil
+		return e.finish(c, unplanned(c), booked{}), nil
 	}
+	ch, res, b, done := e.inTurn(ctx, c, mk)
+	if !done {
+		return e.carryOut(ctx, c, ch), nil
+	}
+	if c.DryRun && res.OK {
+		return res, nil
+	}
+	return e.finish(c, res, b), nil
+}
+
+const maxTTLS = 10 * 365 * 86400
+
+// inTurn plans a command and, if it sets or lifts something, carries it out.
+// done is false when the plan is still to be applied.
+func (e *Engine) inTurn(ctx context.Context, c control.Command, mk planner) (ch change, res control.Result, b booked, done bool) {
+	e.turn.Lock()
+	defer e.turn.Unlock()
 	ch, bad := mk(e, c)
 	if bad.Code != "" {
-		return e.finish(c, bad, time.Time{}), nil
+		return ch, bad, b, true
 	}
-	return e.carryOut(ctx, c, ch), nil
+	slot, lifts := slotOf(c, &ch)
+	if c.TTLS > 0 && (slot == "" || lifts) {
+		return ch, control.Fail(control.Invalid, "ttl_s means nothing for %s: it leaves nothing in force that could end", c.Kind), b, true
+	}
+	if slot == "" {
+		return ch, res, b, false
+	}
+	res, b = e.enforce(ctx, c, ch, slot, lifts)
+	return ch, res, b, true
+}
+
+// tidy makes what came from outside fit for screens, logs and files.
+func tidy(c *control.Command) {
+	c.Kind, c.Target, c.Reason = control.Kind(clean(string(c.Kind))), clean(c.Target), clean(strings.TrimSpace(c.Reason))
+	c.Reason = cmp.Or(c.Reason, noReason)
+	args := make(map[string]any, len(c.Args))
+	for k, v := range c.Args {
+		switch v.(type) {
+		case float64, int, bool, nil:
+		default:
+			v = clean(fmt.Sprint(v))
+		}
+		args[clean(k)] = v
+	}
+	if len(args) > 0 {
+		c.Args = args
+	}
 }
 
 // unplanned refuses a kind there is no planner for: those that need a part this
@@ -108,49 +154,46 @@ func unplanned(c control.Command) control.Result {
 	return control.Fail(control.Invalid, "unknown command %q; known are %s", clean(string(c.Kind)), strings.Join(names, ", "))
 }
 
-// carryOut applies a planned change and books it.
+// carryOut applies a planned change that leaves nothing in force.
 func (e *Engine) carryOut(ctx context.Context, c control.Command, ch change) control.Result {
-	var until time.Time
-	ttl := ch.ttl
-	if c.TTLS > 0 {
-		ttl = time.Duration(c.TTLS * float64(time.Second))
-	}
-	if ch.ttl > 0 && ttl > 0 {
-		until = time.Now().Add(ttl)
-		ch.plan = append(ch.plan, fmt.Sprintf("ends by itself after %s", ttl.Round(time.Second)))
-	}
-	switch {
-	case ch.undo != nil:
-		ch.plan = append(ch.plan, "can be undone")
-	default:
-		ch.plan = append(ch.plan, "cannot be undone")
-	}
+	ch.plan = append(ch.plan, "cannot be undone")
 	res := control.Result{OK: true, Code: control.OK, Plan: ch.plan}
 	if c.DryRun {
-		res.Message = "dry run: nothing was changed"
+		res.Message = dryRun
 		return res
 	}
 	if err := ch.apply(ctx); err != nil {
 		f := control.Fail(codeOf(err), "%v", err)
 		f.Plan = ch.plan
-		return e.finish(c, f, time.Time{})
+		return e.finish(c, f, booked{})
 	}
-	if ch.undo != nil {
-		res.Undo = e.remember(c, ch.undo, until)
-	}
+	ch.tell(&res)
+	return e.finish(c, res, booked{})
+}
+
+// tell says what has been done.
+func (ch *change) tell(res *control.Result) {
 	res.Message = ch.plan[0]
-	if ch.ref != nil {
-		res.Ref = ch.ref()
-	}
 	if ch.said != nil {
 		res.Message = ch.said()
 	}
-	return e.finish(c, res, until)
+	if ch.ref != nil {
+		res.Ref = ch.ref()
+	}
+}
+
+const dryRun = "dry run: nothing was changed"
+
+// booked is what the audit line says about what is in force besides the answer.
+type booked struct {
+	until      time.Time
+	supersedes string // undo id of the change whose place was taken
+	restores   string // undo id of the change that is in force again
 }
 
 // finish writes the event and the audit line of a command that was not a dry
 // run, and returns the result with the event's number.
-func (e *Engine) finish(c control.Command, res control.Result, until time.Time) control.Result {
+func (e *Engine) finish(c control.Command, res control.Result, b booked) control.Result {
 	if res.Plan == nil {
 		res.Plan = []string{}
 	}
@@ -164,109 +207,11 @@ func (e *Engine) finish(c control.Command, res control.Result, until time.Time) 
 		Message: clean(fmt.Sprintf("%s %s %s %s: %s", c.Author, verb, c.Kind, c.Target, res.Message)),
 		Fields:  map[string]any{"kind": string(c.Kind), "author": c.Author, "code": string(res.Code), "reason": clean(c.Reason), "undo": res.Undo},
 	})
-	err := e.audit.add(view.Audit{
+	e.auditFailed(e.audit.add(view.Audit{
 		At: time.Now(), Author: c.Author, Role: string(c.Role), Kind: string(c.Kind), Target: c.Target, Args: c.Args,
-		Reason: c.Reason, Until: until, OK: res.OK, Code: string(res.Code), Message: res.Message, UndoID: res.Undo,
-	})
-	if err != nil {
-		e.events.add(view.Event{Kind: "audit_failed", Severity: view.Alarm, Message: err.Error()})
-	}
+		Reason: c.Reason, Until: b.until, Supersedes: b.supersedes, Restores: b.restores, OK: res.OK, Code: string(res.Code), Message: res.Message, UndoID: res.Undo,
+	}))
 	return res
-}
-
-// remember books how to take a change back and returns its id.
-func (e *Engine) remember(c control.Command, back func() error, until time.Time) string {
-	id := randomID()
-	e.cmdMu.Lock()
-	defer e.cmdMu.Unlock()
-	if len(e.undos) >= undoCap {
-		e.undos = e.undos[1:]
-	}
-	e.undos = append(e.undos, undoEntry{back: back, info: view.Undo{
-		ID: id, Kind: string(c.Kind), Target: c.Target, Author: c.Author, Reason: clean(c.Reason), At: time.Now().UTC(), Until: until,
-	}})
-	return id
-}
-
-// takeUndo removes an entry by id, so that it is carried out once only.
-func (e *Engine) takeUndo(id string) (undoEntry, bool) {
-	e.cmdMu.Lock()
-	defer e.cmdMu.Unlock()
-	for i := range e.undos {
-		if e.undos[i].info.ID == id {
-			u := e.undos[i]
-			e.undos = append(e.undos[:i], e.undos[i+1:]...)
-			return u, true
-		}
-	}
-	return undoEntry{}, false
-}
-
-func (e *Engine) peekUndo(id string) (undoEntry, bool) {
-	e.cmdMu.Lock()
-	defer e.cmdMu.Unlock()
-	for i := range e.undos {
-		if e.undos[i].info.ID == id {
-			return e.undos[i], true
-		}
-	}
-	return undoEntry{}, false
-}
-
-func (e *Engine) doUndo(c control.Command) control.Result {
-	u, ok := e.peekUndo(c.Target)
-	if !ok {
-		return e.finish(c, control.Fail(control.NotFound, "no change in force has the undo id %q", clean(c.Target)), time.Time{})
-	}
-	plan := []string{fmt.Sprintf("takes back %s %s of %s", u.info.Kind, u.info.Target, u.info.Author)}
-	if c.DryRun {
-		return control.Result{OK: true, Code: control.OK, Message: "dry run: nothing was changed", Plan: plan}
-	}
-	if u, ok = e.takeUndo(c.Target); !ok {
-		return e.finish(c, control.Fail(control.Gone, "it has just ended by itself"), time.Time{})
-	}
-	if err := u.back(); err != nil {
-		f := control.Fail(codeOf(err), "%v", err)
-		return e.finish(c, f, time.Time{})
-	}
-	e.audit.undone(u.info.ID, c.Author, time.Now())
-	return e.finish(c, control.Result{OK: true, Code: control.OK, Message: plan[0], Plan: plan}, time.Time{})
-}
-
-// expire takes back what has run out. The publisher calls it.
-func (e *Engine) expire(now time.Time) {
-	e.cmdMu.Lock()
-	var due []undoEntry
-	kept := e.undos[:0]
-	for _, u := range e.undos {
-		if !u.info.Until.IsZero() && !now.Before(u.info.Until) {
-			due = append(due, u)
-			continue
-		}
-		kept = append(kept, u)
-	}
-	e.undos = kept
-	e.cmdMu.Unlock()
-	for _, u := range due {
-		msg := fmt.Sprintf("%s %s has run out and was taken back", u.info.Kind, u.info.Target)
-		sev := view.Info
-		if err := u.back(); err != nil && codeOf(err) != control.NotFound {
-			msg, sev = fmt.Sprintf("%s %s ran out but could not be taken back: %v", u.info.Kind, u.info.Target, err), view.Warn
-		}
-		e.audit.undone(u.info.ID, "expiry", now)
-		e.events.add(view.Event{Kind: "expired", Severity: sev, Subject: u.info.Target, Message: clean(msg)})
-	}
-}
-
-// undosInForce lists what can be taken back, newest first.
-func (e *Engine) undosInForce() []view.Undo {
-	e.cmdMu.Lock()
-	defer e.cmdMu.Unlock()
-	out := make([]view.Undo, 0, len(e.undos))
-	for _, v := range slices.Backward(e.undos) {
-		out = append(out, v.info)
-	}
-	return out
 }
 
 func randomID() string {

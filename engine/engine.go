@@ -92,6 +92,7 @@ type Engine struct {
 	draining    atomic.Bool
 	stopping    atomic.Bool
 	generation  atomic.Uint64
+	baseLevel   atomic.Int64 // what is logged when no operator has said otherwise
 	dhtLinkFull atomic.Uint64
 	signalsLost atomic.Uint64
 	handshakes  handshakeTimes
@@ -106,9 +107,11 @@ type Engine struct {
 	seq   uint64
 	taken uint64 // sequence number of the newest event the flight recorder has
 
-	// cmdMu guards undos. Nothing waits under it.
-	cmdMu sync.Mutex
-	undos []undoEntry
+	// turn is held while a command is planned and while one is carried out that
+	// changes what is in force: none of these waits. Whoever must not wait for
+	// its turn tries.
+	turn  sync.Mutex
+	force *inForce
 
 	// runMu guards the life of Run: runCtx is nil before and after it.
 	runMu  sync.Mutex
@@ -130,8 +133,9 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: opts.Log, level: opts.LogLevel, events: newEventLog(), judge: newJudge(), started: time.Now(),
-		ready: make(chan struct{}), quit: make(chan struct{}), wake: make(chan struct{}, 1),
+		ready: make(chan struct{}), quit: make(chan struct{}), wake: make(chan struct{}, 1), force: newInForce(),
 	}
+	e.baseLevel.Store(int64(e.level.Level()))
 	e.openRooms()
 	err := e.open()
 	if err == nil {
@@ -157,7 +161,7 @@ func (e *Engine) open() error {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
 	e.keys = keys
-	e.audit = &auditLog{path: filepath.Join(e.cfg.StateDir, "audit.log")}
+	e.openAudit()
 	if e.edge, err = e.listenQUIC(); err != nil {
 		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
 	}
@@ -171,6 +175,16 @@ func (e *Engine) open() error {
 		return err
 	}
 	return e.openFlight() // last: what another node of this directory has left is not ours to judge
+}
+
+// openAudit takes over the audit log of earlier runs, of whose changes nothing
+// is in force any more. A file that cannot be used is told of and keeps no node
+// from starting.
+func (e *Engine) openAudit() {
+	e.audit = &auditLog{path: filepath.Join(e.cfg.StateDir, "audit.log")}
+	if err := e.audit.restore(e.started); err != nil {
+		e.event(view.Event{Kind: "audit_unread", Severity: view.Warn, Message: err.Error()})
+	}
 }
 
 // mono is the node's monotonic clock: nanoseconds since it started.

@@ -239,6 +239,13 @@ func (j *judge) nodeCauses(s *view.Snapshot) []view.Cause {
 			Remedy:  "nothing to do if calls work; it is a reconnect storm or a flood",
 		})
 	}
+	if why := s.Audit.Error; why != "" {
+		out = append(out, view.Cause{
+			Severity: view.Alarm, Pane: "overview", Subject: "audit log",
+			Message: fmt.Sprintf("cannot be written, %d records are missing from it; commands are carried out all the same: %s", s.Audit.Unwritten, why),
+			Remedy:  "look at the disk and the permissions of the state directory",
+		})
+	}
 	if s.Node.State == "draining" {
 		out = append(out, view.Cause{
 			Severity: view.Warn, Pane: "overview", Subject: "node", Message: "draining: nobody new is admitted", Remedy: "u undoes it (undrain)",

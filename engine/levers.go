@@ -26,7 +26,7 @@ const (
 // codeOf gives the code an error stands for.
 func codeOf(err error) control.Code {
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout), errors.Is(err, errNotSaved):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout), errors.Is(err, errNotSaved), errors.Is(err, relay.ErrSources):
 		return control.Busy
 	case errors.Is(err, dht.ErrNotFound), errors.Is(err, relay.ErrNoRoom), errors.Is(err, relay.ErrNoParticipant), errors.Is(err, relay.ErrNoSource):
 		return control.NotFound
@@ -81,9 +81,10 @@ func planShardPause(e *Engine, c control.Command) (change, control.Result) {
 			fmt.Sprintf("pauses %s: what its sources send from now on is dropped as shard_paused", c.Target),
 			fmt.Sprintf("keeps the %d messages waiting in it; the other shards are untouched", v.Depth),
 		},
-		apply: func(context.Context) error { return l.Pause(v.Index) },
-		undo:  func() error { return l.Resume(v.Index) },
-		ttl:   pauseTTL,
+		target: v.Key(),
+		apply:  func(context.Context) error { return l.Pause(v.Index) },
+		undo:   func() error { return l.Resume(v.Index) },
+		ttl:    pauseTTL,
 	}, none()
 }
 
@@ -96,11 +97,9 @@ func planShardResume(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "%s is not paused but %s", c.Target, v.State)
 	}
 	return change{
-		plan: []string{fmt.Sprintf("resumes %s with %d messages waiting", c.Target, v.Depth)},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.ShardPause), c.Target)
-			return l.Resume(v.Index)
-		},
+		plan:   []string{fmt.Sprintf("resumes %s with %d messages waiting", c.Target, v.Depth)},
+		target: v.Key(),
+		apply:  func(context.Context) error { return l.Resume(v.Index) },
 	}, none()
 }
 
@@ -175,9 +174,10 @@ func planSourceBan(e *Engine, c control.Command) (change, control.Result) {
 		plan: []string{
 			fmt.Sprintf("bans %s: its packets are dropped as source_banned and it cannot connect", p), e.hit(p),
 		},
-		apply: func(context.Context) error { return e.relay.Ban(p, c.Author, c.Reason) },
-		undo:  func() error { return e.relay.ClearSource(p) },
-		ttl:   restrictTTL,
+		target: p.String(),
+		set:    func(until time.Time) error { return e.relay.BanUntil(p, until, c.Author, c.Reason) },
+		undo:   func() error { return e.relay.ClearSource(p) },
+		ttl:    restrictTTL,
 	}, none()
 }
 
@@ -186,20 +186,21 @@ func planSourceThrottle(e *Engine, c control.Command) (change, control.Result) {
 	if bad.Code != "" {
 		return change{}, bad
 	}
-	pps, ok := c.Args["pps"].(float64)
-	if !ok {
-		pps = 100
+	pps, isNumber := 100.0, true
+	if v, given := c.Args["pps"]; given {
+		pps, isNumber = v.(float64)
 	}
-	if pps < 1 || pps > 1e6 {
-		return change{}, control.Fail(control.Invalid, "args.pps must be between 1 and 1000000 packets a second")
+	if !isNumber || !(pps >= 1 && pps <= 1e6) {
+		return change{}, control.Fail(control.Invalid, "args.pps must be a number between 1 and 1000000 packets a second")
 	}
 	return change{
 		plan: []string{
 			fmt.Sprintf("throttles %s to %.0f packets a second; the rest is dropped as source_throttled", p, pps), e.hit(p),
 		},
-		apply: func(context.Context) error { return e.relay.Throttle(p, pps, c.Author, c.Reason) },
-		undo:  func() error { return e.relay.ClearSource(p) },
-		ttl:   restrictTTL,
+		target: p.String(),
+		set:    func(until time.Time) error { return e.relay.ThrottleUntil(p, pps, until, c.Author, c.Reason) },
+		undo:   func() error { return e.relay.ClearSource(p) },
+		ttl:    restrictTTL,
 	}, none()
 }
 
@@ -211,30 +212,13 @@ func planSourceClear(e *Engine, c control.Command) (change, control.Result) {
 	for _, s := range e.relay.Sources() {
 		if s.Prefix == p.String() {
 			return change{
-				plan: []string{fmt.Sprintf("lifts %s from %s", s.Kind, p)},
-				apply: func(context.Context) error {
-					e.forgetUndo(string(control.SourceBan), c.Target)
-					e.forgetUndo(string(control.SourceThrottle), c.Target)
-					return e.relay.ClearSource(p)
-				},
+				plan:   []string{fmt.Sprintf("lifts from %s that it is %s", p, s.Kind)},
+				target: p.String(),
+				apply:  func(context.Context) error { return e.relay.ClearSource(p) },
 			}, none()
 		}
 	}
 	return change{}, control.Fail(control.NotFound, "no restriction is in force on %s", p)
-}
-
-// forgetUndo drops pending undo entries that a direct opposite has settled.
-func (e *Engine) forgetUndo(kind, target string) {
-	e.cmdMu.Lock()
-	defer e.cmdMu.Unlock()
-	kept := e.undos[:0]
-	for _, u := range e.undos {
-		if u.info.Kind == kind && u.info.Target == target {
-			continue
-		}
-		kept = append(kept, u)
-	}
-	e.undos = kept
 }
 
 // room finds a room in the relay's present state, not in an old snapshot.
@@ -289,11 +273,8 @@ func planRoomUnlock(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "room %s is not locked", r.Name)
 	}
 	return change{
-		plan: []string{fmt.Sprintf("unlocks room %s", r.Name)},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.RoomLock), c.Target)
-			return e.relay.LockRoom(r.Name, false)
-		},
+		plan:  []string{fmt.Sprintf("unlocks room %s", r.Name)},
+		apply: func(context.Context) error { return e.relay.LockRoom(r.Name, false) },
 	}, none()
 }
 
@@ -313,11 +294,11 @@ func planRoomPinTier(e *Engine, c control.Command) (change, control.Result) {
 	if tier == "" {
 		plan = fmt.Sprintf("lets the judge choose the tier of room %s again", r.Name)
 	}
-	before := r.PinnedTier
 	return change{
 		plan:  []string{plan, fmt.Sprintf("tells its %d participants by one directive", len(r.Participants))},
 		apply: func(context.Context) error { return e.relay.PinTier(r.Name, tier) },
-		undo:  func() error { return e.relay.PinTier(r.Name, before) },
+		undo:  func() error { return e.relay.PinTier(r.Name, "") },
+		lifts: tier == "",
 		ttl:   restrictTTL,
 	}, none()
 }

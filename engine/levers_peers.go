@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -76,11 +77,8 @@ func planUnmute(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "%s is not muted", participantName(&p))
 	}
 	return change{
-		plan: []string{fmt.Sprintf("lets %s be heard in room %s again", participantName(&p), r.Name)},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.ParticipantMute), c.Target)
-			return e.relay.Mute(p.ID, false)
-		},
+		plan:  []string{fmt.Sprintf("lets %s be heard in room %s again", participantName(&p), r.Name)},
+		apply: func(context.Context) error { return e.relay.Mute(p.ID, false) },
 	}, none()
 }
 
@@ -145,10 +143,11 @@ func planPeerBlock(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, bad
 	}
 	return change{
-		plan:  []string{"evicts " + c.Target[:16] + "…, ends its link and refuses it from now on"},
-		apply: func(context.Context) error { return e.dht.Block(id) },
-		undo:  func() error { return e.dht.Unblock(id) },
-		ttl:   restrictTTL,
+		plan:   []string{"evicts " + c.Target[:16] + "…, ends its link and refuses it from now on"},
+		target: id.String(),
+		apply:  func(context.Context) error { return e.dht.Block(id) },
+		undo:   func() error { return e.dht.Unblock(id) },
+		ttl:    restrictTTL,
 	}, none()
 }
 
@@ -158,11 +157,9 @@ func planPeerUnblock(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, bad
 	}
 	return change{
-		plan: []string{"lets " + c.Target[:16] + "… connect again"},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.PeerBlock), c.Target)
-			return e.dht.Unblock(id)
-		},
+		plan:   []string{"lets " + c.Target[:16] + "… connect again"},
+		target: id.String(),
+		apply:  func(context.Context) error { return e.dht.Unblock(id) },
 	}, none()
 }
 
@@ -185,6 +182,10 @@ func planRefresh(e *Engine, c control.Command) (change, control.Result) {
 	}, none()
 }
 
+// theNode is the target of what is set for the node as a whole, whatever the
+// command calls it.
+const theNode = "node"
+
 func planDrain(e *Engine, c control.Command) (change, control.Result) {
 	if e.draining.Load() {
 		return change{}, control.Fail(control.Invalid, "the node is draining already")
@@ -198,8 +199,14 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 			"stops admitting: no new connection, no new participant",
 			fmt.Sprintf("the %d participants in %d rooms stay until they leave by themselves or the node is stopped", people, len(rooms)),
 		},
-		apply: func(context.Context) error { e.setDraining(true); return nil },
-		undo:  func() error { e.setDraining(false); return nil },
+		target: theNode,
+		apply:  func(context.Context) error { e.setDraining(true); return nil },
+		undo: func() error {
+			if !e.stopping.Load() { // who stops admits nobody
+				e.setDraining(false)
+			}
+			return nil
+		},
 	}, none()
 }
 
@@ -208,12 +215,9 @@ func planUndrain(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "the node is not draining, or stopping already")
 	}
 	return change{
-		plan: []string{"admits connections and participants again"},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.NodeDrain), c.Target)
-			e.setDraining(false)
-			return nil
-		},
+		plan:   []string{"admits connections and participants again"},
+		target: theNode,
+		apply:  func(context.Context) error { e.setDraining(false); return nil },
 	}, none()
 }
 
@@ -227,9 +231,10 @@ func planLogLevel(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "the level is debug, info, warn or error, not %q", clean(level))
 	}
 	return change{
-		plan:  []string{fmt.Sprintf("logs at level %s (now %s)", lv, before)},
-		apply: func(context.Context) error { e.level.Set(lv); return nil },
-		undo:  func() error { e.level.Set(before); return nil },
-		ttl:   restrictTTL,
+		plan:   []string{fmt.Sprintf("logs at level %s (now %s)", lv, before)},
+		target: theNode,
+		apply:  func(context.Context) error { e.level.Set(lv); return nil },
+		undo:   func() error { e.level.Set(slog.Level(e.baseLevel.Load())); return nil },
+		ttl:    restrictTTL,
 	}, none()
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"signalbox/engine/control"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 )
@@ -51,6 +52,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	e.auditLater(view.Audit{At: e.started, Author: byNode, Role: byNode, Kind: auditStart, OK: true, Code: string(control.OK), Message: "started: nothing is in force", Reason: noReason})
 	e.event(view.Event{Kind: "ready", Message: "listening on " + e.info.Listen})
 	close(e.ready)
 	e.wake <- struct{}{} // so that the next snapshot says so at once

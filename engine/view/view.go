@@ -27,6 +27,7 @@ type Snapshot struct {
 	Flight  Flight    `json:"flight"`
 	Undo    []Undo    `json:"undo"` // what is in force and can be taken back, newest first
 	Endings []Ending  `json:"endings"`
+	Audit   AuditFile `json:"audit"`
 
 	Forward  *Forward  `json:"forward,omitempty"`   // nil: rooms are on this node
 	EventLog *EventLog `json:"event_log,omitempty"` // nil: none is written
@@ -468,6 +469,9 @@ type Audit struct {
 	UndoID   string         `json:"undo,omitempty"`
 	UndoneBy string         `json:"undone_by,omitempty"`
 	UndoneAt time.Time      `json:"undone_at,omitzero"`
+
+	Supersedes string `json:"supersedes,omitempty"` // undo id of the change it took the place of, or lifted
+	Restores   string `json:"restores,omitempty"`   // undo id of the change that is in force again
 }
 
 // Explanation answers "why does TO not hear FROM" (contract section 2).
