@@ -83,6 +83,11 @@ func (n *Node) Refresh(bucket int) error {
 // Fill writes the node's part of the snapshot.
 func (n *Node) Fill(v *view.DHT, now int64) {
 	n.table.Fill(v, now)
+	for i := range v.PeersTable {
+		if id, err := table.ParseID(v.PeersTable[i].ID); err == nil {
+			v.PeersTable[i].Links = len(n.reg.of(id))
+		}
+	}
 	n.stats.fill(&v.Lookups)
 	n.records.fill(v, now)
 	n.fillReach(&v.Reachability)

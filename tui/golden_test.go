@@ -28,6 +28,10 @@ func TestFrames(t *testing.T) {
 		{"rooms", sample.BadRoom, []string{"3"}},
 		{"members", sample.BadRoom, []string{"3", "enter"}},
 		{"routing", sample.BadRoom, []string{"4"}},
+		{"routing-lookups", sample.BadRoom, []string{"4", "v"}},
+		{"routing-trace", sample.BadRoom, []string{"4", "v", "enter", "j", "j"}},
+		{"routing-contact", sample.BadRoom, []string{"4", "enter"}},
+		{"routing-healthy", sample.Healthy, []string{"4", "o", "o"}},
 		{"events", sample.HotShard, []string{"5", "enter"}},
 		{"calls", sample.HotShard, []string{"7"}},
 		{"clients", sample.HotShard, []string{"7", "c", "j"}},
@@ -102,7 +106,7 @@ func TestEverySize(t *testing.T) {
 		for w := 1; w <= 500; w += 2 + w/2 {
 			for h := 1; h <= 200; h += 2 + h/2 {
 				b.m.w, b.m.h = w, h
-				for _, k := range []string{"1", "2", "3", "enter", "4", "5", "6", "7", "?"} {
+				for _, k := range []string{"1", "2", "3", "enter", "4", "enter", "esc", "v", "enter", "enter", "5", "6", "7", "?"} {
 					b.press(k)
 					wantSize(t, b.m.frame, w, h)
 				}

@@ -104,7 +104,7 @@ func (m *Model) paneKey(name string) tea.Cmd {
 	}
 	own, global := m.rows()
 	for _, r := range append(own, global...) {
-		if !r.Matches(name) || (r.Run == nil && r.Plan == nil) {
+		if !r.Matches(name) || (r.Run == nil && r.Plan == nil && r.Line == nil) {
 			continue
 		}
 		if _, move := moves[name]; move {
@@ -114,8 +114,13 @@ func (m *Model) paneKey(name string) tea.Cmd {
 			m.say(style.Warn, name+": "+why)
 			return nil
 		}
-		if r.Plan != nil {
+		switch {
+		case r.Plan != nil:
 			return m.ask(r.Plan())
+		case r.Line != nil:
+			m.startLine()
+			m.line.text = r.Line()
+			return nil
 		}
 		r.Run()
 		break

@@ -213,10 +213,25 @@ func (m *Model) onDone(msg doneMsg) {
 		m.prompt = nil
 	}
 	text := "done: " + msg.in.Title + " " + msg.in.On
-	if n := len(msg.res); n > 0 && msg.res[n-1].res.Undo != "" {
-		text += "   u takes it back"
+	if n := len(msg.res); n > 0 {
+		if msg.res[n-1].res.Undo != "" {
+			text += "   u takes it back"
+		}
+		if ref := msg.res[n-1].res.Ref; ref != "" && mine {
+			m.follow(ref)
+		}
 	}
 	m.say(style.OK, text)
+}
+
+// follow opens the lookup that a command has started.
+func (m *Model) follow(ref string) {
+	for i := range m.tabs {
+		if m.tabs[i].name == "routing" {
+			m.open(i)
+			m.tabs[i].Act(pane.Select, pane.LookupSubject(ref))
+		}
+	}
 }
 
 // words says why an answer is not a success; empty when it is one.

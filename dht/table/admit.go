@@ -121,7 +121,7 @@ func (t *Table) decide(now int64, id ID, list []Addr, bad Result, trust Trust, a
 		}
 		return Admission{Result: r}
 	}
-	c := &Contact{id: id, bucket: p.bucket}
+	c := &Contact{id: id, bucket: p.bucket, since: now}
 	c.addrs.Store(newAddrList(list))
 	c.alive(now)
 	c.SetTrust(trust)

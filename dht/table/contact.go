@@ -63,6 +63,7 @@ type Contact struct {
 	// Constant after admission.
 	id     ID
 	bucket int
+	since  int64 // monotonic ns
 
 	// Any goroutine (atomic). lastSeen may be overwritten by a slightly older
 	// value when two touches race; a few microseconds decide nothing.

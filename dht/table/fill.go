@@ -84,6 +84,8 @@ func (c *Contact) view(now int64) view.Peer {
 		RTTMS:     float64(c.RTT()) / float64(time.Millisecond),
 		Trust:     c.Trust().Score(now),
 		State:     c.state(now),
+		Failures:  c.Failures(),
+		SinceS:    seconds(max(now-c.since, 0)),
 	}
 	for i, a := range list {
 		p.Addrs[i] = view.Addr{Addr: a.AddrPort.String(), Type: a.Type.String()}

@@ -371,7 +371,10 @@ type Peer struct {
 	LastSeenS float64 `json:"last_seen_s"`
 	RTTMS     float64 `json:"rtt_ms"`
 	Trust     float64 `json:"trust"`
-	State     string  `json:"state"` // fresh, stale, suspect
+	State     string  `json:"state"`    // fresh, stale, suspect
+	Failures  int     `json:"failures"` // probes in a row without an answer
+	SinceS    float64 `json:"since_s"`  // in the table
+	Links     int     `json:"links"`    // connections to it now
 }
 
 // Addr is an address with its type.

@@ -26,6 +26,8 @@ type Row struct {
 	// Plan makes what would be sent to the node. It never sends: the console
 	// asks for the plan, shows it, and sends on a second, deliberate key.
 	Plan func() Intent
+	// Line begins a command on the command line, for the operator to go on.
+	Line func() string
 }
 
 // Name is how the screen names the row's keys.

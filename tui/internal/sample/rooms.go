@@ -96,6 +96,8 @@ func routing(sc Scene, sec float64) view.DHT {
 		Diversity: view.Diversity{DistinctIPs: 143, DistinctSubnets: 97, LargestSubnetPct: 6.4}, Cache: view.Cache{Hits: 71234, Misses: 8123, Evicted: 412, Bytes: 3 << 20},
 		Saved: view.Saved{OK: true, Saves: 12, Peers: 171, Scores: 160, Restored: 158, Redialled: 149, RestoredFrom: "routing.json"},
 	}
+	d.RPC.Stray = map[string]uint64{"late": 41, "repeated": 0, "unknown": 2, "wrong_peer": 0, "wrong_type": 0, "malformed": 0}
+	d.Records = view.Records{Rooms: 3, Presences: 118, Foreign: 77, Kept: 912, Refused: map[string]uint64{"stale": 9}}
 	sizes := []int{20, 20, 20, 20, 20, 20, 18, 14, 9, 6, 3, 2, 0, 1}
 	for i, n := range sizes {
 		b := view.Bucket{Index: 255 - i, Size: n, Capacity: 20, Fresh: n, LastRefreshS: math.Mod(float64(37*i)+sec/4, 280), OldestS: 600}
@@ -108,6 +110,7 @@ func routing(sc Scene, sec float64) view.DHT {
 		d.Buckets = append(d.Buckets, b)
 		for k := range n {
 			p := view.Peer{
+				Links: (k + 1) % 2, SinceS: 86400 - float64(300*i+k),
 				ID: fmt.Sprintf("%02x%02x7d1e%056x", i, k, 1e6*i+k), Bucket: 255 - i, LastSeenS: b.LastRefreshS + float64(11*k), RTTMS: 12 + float64((i*31+k*7)%140), Trust: 0.5 + float64(k%5)/10, State: "fresh",
 				Addrs: []view.Addr{{Addr: fmt.Sprintf("192.0.2.%d:4433", (i*20+k)%250), Type: "direct"}},
 			}
@@ -115,7 +118,7 @@ func routing(sc Scene, sec float64) view.DHT {
 				p.State = "stale"
 				d.Stale++
 			} else if sc != Healthy && i == 2 && k == 7 {
-				p.State, p.Trust = "suspect", 0.1
+				p.State, p.Trust, p.Failures, p.Links = "suspect", 0.1, 2, 0
 				p.Addrs = append(p.Addrs, view.Addr{Addr: "203.0.113.9:443", Type: "relay"})
 				d.Suspect++
 			} else {
@@ -128,7 +131,53 @@ func routing(sc Scene, sec float64) view.DHT {
 			d.PeersTable = append(d.PeersTable, p)
 		}
 	}
+	d.Lookups.Trace = lookups(sc, sec, d.PeersTable)
 	return d
+}
+
+// lookups are one under way, an operator's, and some that are over.
+func lookups(sc Scene, sec float64, peers []view.Peer) (out []view.LookupTrace) {
+	for i, tr := range []view.LookupTrace{
+		{Label: "room radio night", For: "operator", State: view.LookupActive, Paths: 2, AgeS: 0.4, TookMS: 412},
+		{Label: "who publishes: room", For: "record", State: view.LookupDone, Stop: "enough", Paths: 1, AgeS: 9, TookMS: 187, Found: 6},
+		{Label: "bucket 247", For: "refresh", State: view.LookupDone, Stop: "slow_left", Paths: 1, AgeS: 51, TookMS: 1612, Found: 20},
+		{Label: "our own id", For: "self", State: view.LookupDone, Stop: "converged", Paths: 1, AgeS: 208, TookMS: 344, Found: 20},
+		{For: "lookup", State: view.LookupFailed, Stop: "no_peers", Paths: 1, AgeS: 800, TookMS: 5031},
+	} {
+		tr.Seq, tr.Target = uint64(4443-i), fmt.Sprintf("%064x", 0x9e3779b97f4a7c15*uint64(i+1))
+		for k := range 7 + 3*(i%2) {
+			m := &peers[(i*29+k*17)%len(peers)]
+			q := view.LookupQuery{
+				Peer: m.ID, Addr: m.Addrs[0].Addr, Hop: 1 + k/3, Path: k % tr.Paths, Bits: 1 + 3*k, StartMS: float64(20 * k), TookMS: 20 + float64(k*13%90), RTTMS: 18 + float64(k*7%40),
+				Outcome: view.QueryAnswered, Known: k < 4, Reports: k % 5, Told: 20, New: max(0, 18-3*k),
+			}
+			switch {
+			case tr.Stop == "no_peers" || k == 5 && i != 3:
+				q.Outcome, q.Addr, q.RTTMS, q.Told, q.New, q.TookMS = "unreachable", "", 0, 0, 0, 5000
+				tr.Failed++
+			case k == 2 && (i == 0 || i == 2):
+				q.Outcome, q.Addr, q.RTTMS, q.Told, q.New, q.TookMS = view.QuerySlow, "", 0, 0, 0, 380
+				tr.Slow++
+				tr.Waiting++
+			case i == 0 && k > 5:
+				q.Outcome, q.Addr, q.RTTMS, q.Told, q.New, q.TookMS = view.QueryWaiting, "", 0, 0, 0, 12
+				tr.Waiting++
+			default:
+				tr.Answered++
+				tr.Closest, tr.Bits, tr.Hops = m.ID, q.Bits, q.Hop
+			}
+			tr.Asked++
+			if sc == Hostile {
+				q.Addr, q.Outcome = "\x1b]52;c;AAAA\x07", "\x1b[2J"
+			}
+			tr.Queries = append(tr.Queries, q)
+		}
+		if sc == Hostile {
+			tr.Label, tr.Stop, tr.State = "\u202e\x1b[31mroom", "\x1b[H", "\x07"
+		}
+		out = append(out, tr)
+	}
+	return out
 }
 
 // Events is the news of a scene, oldest first.

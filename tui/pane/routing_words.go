@@ -1,0 +1,160 @@
+package pane
+
+import (
+	"fmt"
+	"time"
+
+	"signalbox/engine/view"
+	"signalbox/tui/cell"
+	"signalbox/tui/style"
+)
+
+func (p *Routing) wordsBox(w, h int, frame bool, st *style.Set) []string {
+	if h <= 0 {
+		return nil
+	}
+	return section(box{title: "what that means"}, w, h, frame && h >= 5, st, func(w, _ int) []string { return p.words(w, st) })
+}
+
+// words say what the numbers mean, what is wrong and what to do about it; the
+// essential comes first.
+func (p *Routing) words(w int, st *style.Set) []string {
+	t := &p.d.Snap.DHT
+	const lw = 11
+	var out []string
+	para := func(name string, lv level, words string) {
+		words = lv.sign(&st.Glyph) + " " + words
+		if lv == fine {
+			words = words[2:]
+		}
+		for i, part := range cell.Wrap(words, w-lw, 2) {
+			if i > 0 {
+				name = ""
+			}
+			out = append(out, cell.NewLine(st, w).Cell(style.Dim, name, lw).Add(lv.text(), part).String())
+		}
+	}
+	n := func(v uint64) string { return cell.Count(float64(v)) }
+	lv, text := diversity(t)
+	para("diversity", lv, text)
+	lv, text = freshness(t)
+	para("freshness", lv, text)
+	para("lookups", over(failPct(t.Lookups.OK, t.Lookups.Failed), 10, 40), fmt.Sprintf("%s, %s ok, %s failed, p50 %s, p99 %s, %.0f hops",
+		activeWords(&t.Lookups), n(t.Lookups.OK), n(t.Lookups.Failed), cell.Millis(t.Lookups.P50MS), cell.Millis(t.Lookups.P99MS), t.Lookups.HopsP50))
+	para("requests", over(failPct(t.RPC.OK, t.RPC.Timeout), 10, 40), fmt.Sprintf("%s ok, %s timed out, %s refused, %d waiting; strays: %s",
+		n(t.RPC.OK), n(t.RPC.Timeout), n(t.RPC.Refused), t.RPC.Pending, reasonWords(t.RPC.Stray)))
+	c := &t.Cache
+	para("cache", fine, fmt.Sprintf("%s hits (%s), %s misses, %s evicted, %s in use", n(c.Hits), cell.Pct(100-failPct(c.Hits, c.Misses)), n(c.Misses), n(c.Evicted), cell.Bytes(c.Bytes)))
+	lv, text = recordWords(&t.Records)
+	para("records", lv, text)
+	lv, text = savedWords(&t.Saved, p.d.Snap.At)
+	para("saved", lv, text)
+	para("admission", fine, admissionWords(t.Admission))
+	para("touches", fine, fmt.Sprintf("%s fast (no lock), %s slow, %s of unknown peers", n(t.Touch.Fast), n(t.Touch.Slow), n(t.Touch.Missing)))
+	return out
+}
+
+// activeWords name the newest lookup under way.
+func activeWords(v *view.Lookups) string {
+	for i := range v.Trace {
+		if tr := &v.Trace[i]; tr.State == view.LookupActive {
+			return fmt.Sprintf("%d active (%s %d/%d)", v.Active, traceName(tr, 20), tr.Answered, tr.Asked)
+		}
+	}
+	return fmt.Sprintf("%d active", v.Active)
+}
+
+// recordWords say what we publish and what we keep for others.
+func recordWords(v *view.Records) (level, string) {
+	lv, out := fine, fmt.Sprintf("%d rooms and %d presences of ours; %d of others kept, %s refused", v.Rooms, v.Presences, v.Foreign, cell.Count(float64(total(v.Refused))))
+	for i := range v.Own {
+		if o := &v.Own[i]; !o.Withdrawn && o.AgeS >= 0 && o.Holders == 0 {
+			return watch, out + "; nobody keeps " + cell.Name(o.Label, 24) + ": it cannot be found"
+		}
+	}
+	if v.Bad > 0 {
+		out += fmt.Sprintf("; %s answers were forged", cell.Count(float64(v.Bad)))
+	}
+	return lv, out
+}
+
+// freshness says how much of the table can be believed.
+func freshness(t *view.DHT) (level, string) {
+	total, bad := max(t.Peers, 1), t.Stale+t.Suspect
+	share := 100 * float64(bad) / float64(total)
+	var oldest *view.Bucket
+	for i := range t.Buckets {
+		if b := &t.Buckets[i]; b.Size > 0 && (oldest == nil || b.LastRefreshS > oldest.LastRefreshS) {
+			oldest = b
+		}
+	}
+	facts := fmt.Sprintf("%d of %d silent for 15 min, %d did not answer", t.Stale, t.Peers, t.Suspect)
+	switch {
+	case t.Peers == 0:
+		return fine, "there is nothing to be fresh"
+	case 3*t.Suspect >= total && t.Peers >= 3:
+		return broken, facts + ": is our own network whole? P asks one again"
+	case share >= 50:
+		return broken, facts + ": answers name the dead; f and all refreshes"
+	case share >= 20:
+		return watch, facts + ": f refreshes, the checks go on by themselves"
+	case bad > 0:
+		return fine, facts + "; they are being asked"
+	case oldest != nil:
+		return fine, fmt.Sprintf("all proven within 15 min; longest ago bucket %d, %s", oldest.Index, cell.Seconds(oldest.LastRefreshS))
+	}
+	return fine, facts
+}
+
+// savedWords say what is on disk for the next start, and what the last run
+// left for this one.
+func savedWords(v *view.Saved, now time.Time) (level, string) {
+	lv, out := fine, "not yet"
+	if !v.At.IsZero() {
+		out = fmt.Sprintf("%s ago, %d peers", cell.Seconds(max(0, now.Sub(v.At).Seconds())), v.Peers)
+	}
+	if v.Kept != "" {
+		out += " (kept: " + cell.Clean(v.Kept) + ")"
+	}
+	if v.Error != "" {
+		lv, out = broken, out+"; fails: "+cell.Clean(v.Error)
+	}
+	if v.RestoredFrom != "" {
+		out += fmt.Sprintf("; %d of %d of the last run are back", v.Redialled, v.Restored)
+	}
+	if v.Discarded != "" {
+		lv, out = max(lv, watch), out+"; the last run's was not used: "+cell.Clean(v.Discarded)
+	}
+	return lv, out
+}
+
+func failPct(ok, failed uint64) float64 {
+	if ok+failed == 0 {
+		return 0
+	}
+	return 100 * float64(failed) / float64(ok+failed)
+}
+
+// diversity says on how many parties the table depends.
+func diversity(t *view.DHT) (level, string) {
+	v := &t.Diversity
+	facts := fmt.Sprintf("%d peers, %d IPs, %d subnets, largest %s", t.Peers, v.DistinctIPs, v.DistinctSubnets, cell.Pct(v.LargestSubnetPct))
+	switch {
+	case t.Peers == 0:
+		return watch, "nobody is known: this node is alone; give it a seed with --dht-join ID@ADDR"
+	case v.LargestSubnetPct >= 50 && t.Peers >= 4:
+		return broken, facts + ": whoever runs it decides what we see; add seeds of other networks, block whom you do not know"
+	case v.LargestSubnetPct >= 33 && t.Peers >= 4:
+		return watch, facts + ": much rests on one party; add seeds of other networks"
+	case t.Peers < 8:
+		return watch, facts + ": few peers, the table is thin; f finds more if there are any"
+	}
+	return fine, facts + ": no one can cut us off"
+}
+
+func admissionWords(m map[string]uint64) string {
+	if len(reasons(m)) == 0 {
+		return "nobody has asked to be in the table yet"
+	}
+	return reasonWords(m)
+}
