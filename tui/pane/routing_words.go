@@ -44,7 +44,11 @@ func (p *Routing) words(w int, st *style.Set) []string {
 	para("requests", over(failPct(t.RPC.OK, t.RPC.Timeout), 10, 40), fmt.Sprintf("%s ok, %s timed out, %s refused, %d waiting; strays: %s",
 		n(t.RPC.OK), n(t.RPC.Timeout), n(t.RPC.Refused), t.RPC.Pending, reasonWords(t.RPC.Stray)))
 	c := &t.Cache
-	para("cache", fine, fmt.Sprintf("%s hits (%s), %s misses, %s evicted, %s in use", n(c.Hits), cell.Pct(100-failPct(c.Hits, c.Misses)), n(c.Misses), n(c.Evicted), cell.Bytes(c.Bytes)))
+	rate := "nothing asked yet"
+	if c.Hits+c.Misses > 0 {
+		rate = cell.Pct(100 - failPct(c.Hits, c.Misses))
+	}
+	para("cache", fine, fmt.Sprintf("%s hits (%s), %s misses, %s evicted, %s in use", n(c.Hits), rate, n(c.Misses), n(c.Evicted), cell.Bytes(c.Bytes)))
 	lv, text = recordWords(&t.Records)
 	para("records", lv, text)
 	lv, text = savedWords(&t.Saved, p.d.Snap.At)
@@ -142,6 +146,8 @@ func diversity(t *view.DHT) (level, string) {
 	switch {
 	case t.Peers == 0:
 		return watch, "nobody is known: this node is alone; give it a seed with --dht-join ID@ADDR"
+	case allHere(t.PeersTable):
+		return fine, facts + ", all on this machine: a test, where diversity says nothing"
 	case v.LargestSubnetPct >= 50 && t.Peers >= 4:
 		return broken, facts + ": whoever runs it decides what we see; add seeds of other networks, block whom you do not know"
 	case v.LargestSubnetPct >= 33 && t.Peers >= 4:
@@ -150,6 +156,18 @@ func diversity(t *view.DHT) (level, string) {
 		return watch, facts + ": few peers, the table is thin; f finds more if there are any"
 	}
 	return fine, facts + ": no one can cut us off"
+}
+
+// allHere reports whether every contact is at a loopback address.
+func allHere(peers []view.Peer) bool {
+	for i := range peers {
+		for _, a := range addrsOf(&peers[i]) {
+			if !a.IsLoopback() {
+				return false
+			}
+		}
+	}
+	return len(peers) > 0 && len(addrsOf(&peers[0])) > 0
 }
 
 func admissionWords(m map[string]uint64) string {

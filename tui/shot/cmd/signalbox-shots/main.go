@@ -1,4 +1,5 @@
-// Signalbox-shots makes screenshots/ anew from real runs of the demo.
+// Signalbox-shots makes screenshots/ anew from real runs of the demo: all
+// pictures, or those whose names begin with one of its arguments.
 package main
 
 import (
@@ -9,6 +10,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"signalbox/tui/shot"
@@ -38,11 +41,10 @@ var pictures = []picture{
 	{"room-bad-200x50", "bad-room", 200, 50, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
 	{"routing-200x50", "calm", 200, 50, []string{"wait:10s", "4", "wait:2s"}, nil},
 	{"routing-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:2s"}, nil},
-	{"routing-trace", "calm", 120, 40, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "wait:500ms", "y", "wait:2s"}, nil},
-	{"routing-trace-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "wait:500ms", "y", "wait:2s"}, nil},
+	{"routing-trace", "calm", 120, 40, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "wait:2s", "y", "wait:3s"}, nil},
+	{"routing-trace-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "wait:2s", "y", "wait:3s"}, nil},
 	{"routing-contact", "calm", 120, 40, []string{"wait:10s", "4", "wait:1s", "enter", "wait:1s"}, nil},
-	{"routing-stale", "stale-table", 120, 40, []string{"wait:16s", "4", "wait:2s"}, nil},
-	{"routing-nocolor-80x24", "stale-table", 80, 24, []string{"wait:16s", "4", "wait:2s"}, []string{"NO_COLOR=yes"}},
+	{"routing-nocolor-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:2s"}, []string{"NO_COLOR=yes"}},
 	{"events", "bad-room", 120, 40, []string{"wait:14s", "5", "wait:2s"}, nil},
 	{"help", "calm", 120, 40, []string{"wait:6s", "2", "wait:1s", "?", "wait:1s"}, nil},
 	{"overview-nocolor-80x24", "bad-room", 80, 24, []string{"wait:14s"}, []string{"NO_COLOR=yes"}},
@@ -78,12 +80,19 @@ func run(ctx context.Context) error {
 		return err
 	}
 	for _, p := range pictures {
+		if !wanted(p.name, os.Args[1:]) {
+			continue
+		}
 		if err := take(ctx, bin, p); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		fmt.Fprintln(os.Stderr, "screenshots/"+p.name+".png")
 	}
 	return nil
+}
+
+func wanted(name string, prefixes []string) bool {
+	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 func take(ctx context.Context, bin string, p picture) error {
