@@ -222,6 +222,14 @@ func hopLevel(q *view.LookupQuery) level {
 	return broken
 }
 
+// addrOf is where a peer answered, if it did.
+func addrOf(q *view.LookupQuery) string {
+	if q.Addr == "" {
+		return "-"
+	}
+	return cell.Name(q.Addr, 48)
+}
+
 func (p *Routing) hopTable(tr *view.LookupTrace, w, h int, st *style.Set) []string {
 	t := table{l: &p.hops, empty: "nobody was asked", cols: []col{
 		{head: "hop", w: 3, right: true},
@@ -262,10 +270,6 @@ func (p *Routing) hopTable(tr *view.LookupTrace, w, h int, st *style.Set) []stri
 		if q.RTTMS > 0 {
 			rtt = cell.Millis(q.RTTMS)
 		}
-		addr := "-"
-		if q.Addr != "" {
-			addr = cell.Name(q.Addr, 48)
-		}
 		from := "a contact"
 		if !q.Known {
 			from = fmt.Sprintf("%d reports", q.Reports)
@@ -274,7 +278,7 @@ func (p *Routing) hopTable(tr *view.LookupTrace, w, h int, st *style.Set) []stri
 		return []cellText{
 			n(q.Hop), n(q.Path + 1), c(s, sign+" "+cell.Name(q.Peer, 16)), c(s, cell.Name(q.Outcome, 11)), n(q.Bits),
 			c(style.Calm, cell.Bar(&st.Glyph, float64(q.Bits)/float64(most), 12)), c(style.Dim, cell.Millis(q.StartMS)), c(over(q.TookMS, 500, 1500).text(), cell.Millis(q.TookMS)),
-			c(style.Text, rtt), n(q.Told), n(q.New), n(q.Records), c(style.Dim, from), c(style.Text, addr),
+			c(style.Text, rtt), n(q.Told), n(q.New), n(q.Records), c(style.Dim, from), c(style.Text, addrOf(q)),
 		}
 	}
 	rows := t.draw(w, h, st)
