@@ -1,7 +1,7 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
 
-.PHONY: test race fuzz bench lint shots
+.PHONY: test race fuzz bench compare lint shots
 test:
 	go test ./...
 race:
@@ -9,6 +9,8 @@ race:
 fuzz:
 	for f in FuzzParse FuzzUnmarshal FuzzTrunk FuzzReadFrame; do go test ./relay/wire -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
 	go test ./dht/wire -run '^$$' -fuzz . -fuzztime 60s
+compare: # the routing table against its rivals, in turn
+	cd dht/table/kbucketbench && go test -run '^$$' -bench . -benchtime 15x
 bench:
 	mkdir -p bench-results
 	(go version; git rev-parse HEAD; go test -run '^$$' -bench . -benchmem ./relay ./dht/table ./engine/dispatch) | tee bench-results/$$(git rev-parse --short HEAD).txt

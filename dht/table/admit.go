@@ -194,10 +194,10 @@ func (p *plan) closeGroup() ([]*Contact, bool) {
 func (p *plan) leaves(c *Contact) bool { return slices.Contains(p.victims, c) }
 
 // clear makes room in scope for one more contact with ip, narrow tier first
-// (spec dht 1.7): while a tier is at its limit, the member farthest from self
-// goes, provided that it is farther than the candidate and not protected by
-// trust and life. Only the farthest is considered, so trust earned by it
-// shields the nearer ones too. Added means that ip fits.
+// (spec dht 1.7): while a tier is at its limit, the farthest from self of those
+// members goes that are farther than the candidate and not protected by trust
+// and life. Each stands by its own merit: protection earned by one shields no
+// other (docs/decisions). Added means that ip fits.
 func (p *plan) clear(scope []*Contact, ip netip.Addr) Result {
 	t := p.t
 	net := Subnet(ip)
@@ -211,34 +211,35 @@ func (p *plan) clear(scope []*Contact, ip netip.Addr) Result {
 	}
 	for _, tier := range tiers {
 		for {
-			n, far := p.count(scope, tier.match)
+			n, yields := p.count(scope, tier.match)
 			if n < tier.limit {
 				break
 			}
-			protected := far.Trust().Score(p.now) >= ProtectionThreshold && !far.Stale(p.now)
-			if Closer(&t.self, &far.id, &p.id) <= 0 || protected {
+			if yields == nil {
 				p.blame(scope, tier.match)
 				return tier.result
 			}
-			p.victims = append(p.victims, far)
+			p.victims = append(p.victims, yields)
 		}
 	}
 	return Added
 }
 
 // count returns how many staying members of scope have a matching address, and
-// the one of them farthest from self.
-func (p *plan) count(scope []*Contact, match func(netip.Addr) bool) (n int, far *Contact) {
+// which of them would yield to the candidate first, nil when none would.
+func (p *plan) count(scope []*Contact, match func(netip.Addr) bool) (n int, yields *Contact) {
+	self := &p.t.self
 	for _, c := range scope {
 		if p.leaves(c) || !c.matches(match) {
 			continue
 		}
 		n++
-		if far == nil || Closer(&p.t.self, &c.id, &far.id) > 0 {
-			far = c
+		farther := Closer(self, &c.id, &p.id) > 0 && (yields == nil || Closer(self, &c.id, &yields.id) > 0)
+		if farther && (c.Trust().Score(p.now) < ProtectionThreshold || c.Stale(p.now)) {
+			yields = c
 		}
 	}
-	return n, far
+	return n, yields
 }
 
 // blame notes the stale ones among the members in the way: a silent neighbour

@@ -74,7 +74,7 @@ func TestDiversitySwap(t *testing.T) {
 		want    Result
 		removed []ID
 	}{
-		{"trust protects, and the nearer one with it", 0.8, 0, id0(0x80), IPLimit, nil},
+		{"trust protects, but not its neighbour", 0.8, 0, id0(0x80), Swapped, []ID{id0(0xfe)}},
 		{"untrusted is swapped", 0.3, 0, id0(0x80), Swapped, []ID{id0(0xff)}},
 		{"stale trusted is swapped", 0.9, late, id0(0x80), Swapped, []ID{id0(0xff)}},
 		{"a farther candidate cannot swap", 0.3, 0, ID{0xff, 0xff}, IPLimit, nil},
@@ -95,8 +95,8 @@ func TestDiversitySwap(t *testing.T) {
 			if adm.Result != tt.want || !slices.Equal(gone, tt.removed) {
 				t.Errorf("%v, removed %v", adm.Result, gone)
 			}
-			if tab.Get(id0(0xfe)) == nil {
-				t.Error("the nearer one was taken")
+			if (tab.Get(id0(0xfe)) == nil) != slices.Contains(tt.removed, id0(0xfe)) {
+				t.Error("the wrong one was taken")
 			}
 			if (tab.Get(tt.cand) != nil) != tt.want.In() || tab.Len() != 2 {
 				t.Error("membership is wrong")

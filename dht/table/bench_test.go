@@ -70,10 +70,30 @@ func BenchmarkTouch(b *testing.B) {
 	}
 }
 
+// heldTable really holds n contacts, 64 in every bucket.
+func heldTable(b *testing.B, n int) (*Table, []ID, *mapTable) {
+	tab := newTable(b, Config{Self: pseudoID(1 << 40), K: MaxK, MaxPerIP: Unlimited, MaxPerSubnet: Unlimited})
+	m := &mapTable{m: map[ID]*Contact{}}
+	var ids []ID
+	for i := 0; tab.Len() < n; i++ {
+		id, _ := tab.RandomKey(i/MaxK, pseudoID(uint64(i)))
+		if adm := tab.Add(0, id, at(Direct, "11.0.0.1:1"), Trust{}); adm.Result == Added {
+			m.m[id], m.all, ids = adm.Contact, append(m.all, adm.Contact), append(ids, id)
+		}
+	}
+	return tab, ids, m
+}
+
+// BenchmarkClosest20 is a FIND_NODE's selection: bounded, against clone and
+// sort, as the original does it. 5000 are contacts that are really held.
 func BenchmarkClosest20(b *testing.B) {
-	for _, n := range benchSizes {
-		tab, _, m := benchTable(b, n)
-		targets := make([]ID, 256)
+	for _, n := range append(benchSizes, 5000) {
+		populate := benchTable
+		if n == 5000 {
+			populate = heldTable
+		}
+		tab, _, m := populate(b, n)
+		var targets [256]ID
 		for i := range targets {
 			targets[i] = pseudoID(uint64(i) + 1<<50)
 		}

@@ -49,6 +49,8 @@ func (p *Routing) words(w int, st *style.Set) []string {
 		rate = cell.Pct(100 - failPct(c.Hits, c.Misses))
 	}
 	para("cache", fine, fmt.Sprintf("%s hits (%s), %s misses, %s evicted, %s in use", n(c.Hits), rate, n(c.Misses), n(c.Evicted), cell.Bytes(c.Bytes)))
+	lv, text = reachWords(&t.Reachability)
+	para("reach", lv, text)
 	lv, text = recordWords(&t.Records)
 	para("records", lv, text)
 	lv, text = savedWords(&t.Saved, p.d.Snap.At)
@@ -66,6 +68,24 @@ func activeWords(v *view.Lookups) string {
 		}
 	}
 	return fmt.Sprintf("%d active", v.Active)
+}
+
+// reachWords say whether others can reach us, and how we reach those who
+// cannot be reached.
+func reachWords(v *view.Reachability) (level, string) {
+	lv, out := fine, ""
+	switch v.Verdict {
+	case "public":
+		out = "public: others reach us"
+	case "nat":
+		out = "behind a NAT: others reach us with help"
+	case "symmetric":
+		lv, out = watch, "behind a NAT that changes ports: only relays reach us; open UDP to us, or set --advertise"
+	default:
+		out = "not known yet: too few networks have told where they see us"
+	}
+	return lv, out + fmt.Sprintf("; %d tell us, %d linked by relay, %s holes punched, %s not; %d of %d pairs relayed for others",
+		v.Observers, v.Relayed, cell.Count(float64(v.PunchedOK)), cell.Count(float64(v.PunchedFailed)), v.Relaying.Pairs, v.Relaying.Capacity)
 }
 
 // recordWords say what we publish and what we keep for others.

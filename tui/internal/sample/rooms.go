@@ -97,6 +97,7 @@ func routing(sc Scene, sec float64) view.DHT {
 		Saved: view.Saved{OK: true, Saves: 12, Peers: 171, Scores: 160, Restored: 158, Redialled: 149, RestoredFrom: "routing.json"},
 	}
 	d.RPC.Stray = map[string]uint64{"late": 41, "repeated": 0, "unknown": 2, "wrong_peer": 0, "wrong_type": 0, "malformed": 0}
+	d.Reachability = view.Reachability{Verdict: "nat", Observers: 7, Relayed: 2, PunchedOK: 31, PunchedFailed: 4, Relaying: view.Relaying{Pairs: 3, Capacity: 64}}
 	d.Records = view.Records{Rooms: 3, Presences: 118, Foreign: 77, Kept: 912, Refused: map[string]uint64{"stale": 9}}
 	sizes := []int{20, 20, 20, 20, 20, 20, 18, 14, 9, 6, 3, 2, 0, 1}
 	for i, n := range sizes {
