@@ -46,6 +46,8 @@ var planners = map[control.Kind]planner{
 	control.RoomLock:          planRoomLock,
 	control.RoomUnlock:        planRoomUnlock,
 	control.RoomPinTier:       planRoomPinTier,
+	control.RoomTap:           planTap,
+	control.RoomUntap:         planUntap,
 	control.ParticipantKick:   planKick,
 	control.ParticipantMute:   planMute,
 	control.ParticipantUnmute: planUnmute,

@@ -13,6 +13,8 @@ const eventCap = 4096
 
 // eventLog is a bounded ring of must-see news.
 type eventLog struct {
+	tap func(*view.Event) // constant after New; nil: nobody is shown them
+
 	mu   sync.Mutex // leaf
 	ring []view.Event
 	next uint64 // sequence number the next event gets; the first is 1
@@ -29,6 +31,9 @@ func (l *eventLog) add(ev view.Event) uint64 {
 	ev.At = ev.At.UTC()
 	if ev.Severity == "" {
 		ev.Severity = view.Info
+	}
+	if l.tap != nil {
+		l.tap(&ev)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

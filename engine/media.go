@@ -39,6 +39,7 @@ type mediaHandler struct{ e *Engine }
 
 // Handle forwards one datagram to the sender's room.
 func (h mediaHandler) Handle(shard int, m *mediaMsg, now int64) {
+	h.e.taps.Packet(m.from, m.pkt, now)
 	h.e.relay.Forward(shard, m.from, m.pkt, now)
 }
 
@@ -283,6 +284,7 @@ func (e *Engine) signalWriter(ctx context.Context, c *quicnet.Conn, p *relay.Par
 			if !ok {
 				break
 			}
+			e.tapSignal(p, s)
 			if err := e.writeSignal(c, s); err != nil {
 				e.signalsLost.Add(1)
 				break

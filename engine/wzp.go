@@ -7,6 +7,7 @@ import (
 
 	"signalbox/engine/config"
 	"signalbox/engine/eventlog"
+	"signalbox/engine/tap"
 	"signalbox/engine/view"
 )
 
@@ -14,6 +15,9 @@ import (
 // that are off are nil.
 type wzpParts struct {
 	forward  *forwarder
+	prober   *prober
+	taps     *tap.Set
+	tapFile  *tap.File
 	eventLog *eventlog.Log
 }
 
@@ -26,6 +30,10 @@ func (e *Engine) openWZP() error {
 		}
 		e.forward = newForwarder(e, l.RemoteRelay)
 	}
+	if len(l.ProbeTargets) > 0 {
+		e.prober = newProber(e, l.ProbeTargets)
+	}
+	e.openTaps()
 	if l.EventLog != "" {
 		log, err := eventlog.Open(eventlog.Config{Path: l.EventLog, Error: func(err error) {
 			e.event(view.Event{Kind: "event_log_failed", Severity: view.Warn, Message: "the event log is not written: " + err.Error()})
@@ -43,6 +51,10 @@ func (e *Engine) runWZP(ctx context.Context, g *errgroup.Group) {
 	if e.forward != nil {
 		g.Go(func() error { e.forward.run(ctx); return nil })
 	}
+	if e.prober != nil {
+		g.Go(func() error { e.prober.run(ctx); return nil })
+	}
+	g.Go(func() error { e.runTaps(ctx); return nil })
 	if e.eventLog != nil {
 		g.Go(func() error { e.eventLog.Run(ctx); return nil })
 	}
@@ -53,6 +65,10 @@ func (e *Engine) fillWZP(s *view.Snapshot) {
 	if e.forward != nil {
 		s.Forward = e.forward.view()
 	}
+	if e.prober != nil {
+		s.Probes = e.prober.view()
+	}
+	s.Taps = e.tapViews()
 	if e.eventLog != nil {
 		st := e.eventLog.Stats()
 		s.EventLog = &view.EventLog{Path: e.cfg.Legacy.EventLog, Written: st.Written, Dropped: st.Dropped, Rotated: st.Rotated, Error: st.Error}

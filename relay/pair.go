@@ -72,3 +72,11 @@ func (r *Relay) Legs() []view.Leg {
 	}
 	return out
 }
+
+// Hearers is how many a packet of p goes to now.
+func (p *Participant) Hearers() int {
+	if p.pair != nil {
+		return len(p.pair)
+	}
+	return max(0, len(p.room.roster.Load().members)-1)
+}

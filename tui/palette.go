@@ -59,6 +59,7 @@ var kindHelp = map[control.Kind]string{
 	control.SourceBan: "drop everything of an address", control.SourceThrottle: "limit an address: pps=N",
 	control.SourceClear: "lift ban and throttle of an address", control.RoomClose: "end a room", control.RoomLock: "let nobody else in",
 	control.RoomUnlock: "let people in again", control.RoomPinTier: "fix a room's tier: tier=NAME",
+	control.RoomTap: "log a room's packet headers: to=log or to=file", control.RoomUntap: "end a tap",
 	control.ParticipantKick: "end a member's connection", control.ParticipantMute: "let nobody hear a member",
 	control.ParticipantUnmute: "let a member be heard again", control.PeerPing: "ask a DHT peer whether it lives",
 	control.PeerEvict: "take a peer out of the table", control.PeerBlock: "take a peer out and keep it out",
@@ -126,7 +127,7 @@ func leverOf(k control.Kind) func(*Model, []string) tea.Cmd {
 // restricts says whether a lever takes an expiry.
 func restricts(k control.Kind) bool {
 	switch k {
-	case control.ShardPause, control.SourceBan, control.SourceThrottle, control.RoomLock, control.RoomPinTier, control.ParticipantMute, control.PeerBlock, control.LinkMute:
+	case control.ShardPause, control.SourceBan, control.SourceThrottle, control.RoomLock, control.RoomPinTier, control.RoomTap, control.ParticipantMute, control.PeerBlock, control.LinkMute:
 		return true
 	}
 	return false

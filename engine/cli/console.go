@@ -40,7 +40,7 @@ standard output is no terminal this is serve.`,
 // run runs the node behind its console.
 func (a *app) run(c *cobra.Command) (err error) {
 	if mesh, merr := c.Flags().GetBool("mesh-status"); merr == nil && mesh {
-		return a.meshStatus()
+		return a.meshStatus(c)
 	}
 	if !terminal(a.Out) {
 		a.printf(a.Err, "signalbox: standard output is no terminal: running as serve\n")

@@ -47,6 +47,8 @@ func nouns() []noun {
 			{use: "lock NAME", short: "Let nobody new in", kind: control.RoomLock, restricts: true},
 			{use: "unlock NAME", short: "End the lock", kind: control.RoomUnlock},
 			{use: "pin-tier NAME TIER", short: "Hold the room at a quality tier", kind: control.RoomPinTier, value: "tier", restricts: true},
+			{use: "tap NAME", short: "Log its packet headers and signals; * for all rooms", kind: control.RoomTap, restricts: true},
+			{use: "untap NAME", short: "End the tap", kind: control.RoomUntap},
 		}},
 		{"participant", "Participants of all rooms", "rooms", printParticipants, []verb{
 			{use: "kick ID", short: "End their connection", kind: control.ParticipantKick},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,6 +20,8 @@ import (
 	"signalbox/engine/attach"
 	"signalbox/engine/config"
 	"signalbox/engine/flight"
+	"signalbox/engine/mesh"
+	"signalbox/engine/view"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -57,7 +60,7 @@ type node struct {
 // serve runs the node until it has drained.
 func (a *app) serve(c *cobra.Command) error {
 	if mesh, err := c.Flags().GetBool("mesh-status"); err == nil && mesh {
-		return a.meshStatus()
+		return a.meshStatus(c)
 	}
 	cfg, _, err := a.load(c)
 	if err != nil {
@@ -229,9 +232,24 @@ func (a *app) signals() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// meshStatus prints what wzp-relay prints: the mesh of a process that has just
-// begun (spec wzp 5.21).
-func (a *app) meshStatus() error {
-	_, err := fmt.Fprintf(a.Out, "Relay Mesh Health\n%s\n  (no probe targets configured)\n", rule(41))
+// meshStatus prints the mesh as the running node sees it. Without one nothing
+// is probed: then it is the empty table, which is all that wzp-relay ever prints
+// (spec wzp 5.21).
+func (a *app) meshStatus(c *cobra.Command) error {
+	path, err := a.socket(c, nil)
+	if err != nil {
+		return err
+	}
+	api := attach.NewAPI(path)
+	defer api.Close()
+	var probes []view.Probe
+	s, err := api.Snapshot(c.Context())
+	switch {
+	case err == nil:
+		probes = s.Probes
+	case !errors.Is(err, attach.ErrNotRunning):
+		return err
+	}
+	_, err = io.WriteString(a.Out, mesh.Table(probes))
 	return err
 }

@@ -187,7 +187,7 @@ func TestWZPFileIsAccepted(t *testing.T) {
 		t.Errorf("flags do not add: %+v %v", c.GlobalRooms, c.Legacy.ProbeTargets)
 	}
 	all := strings.Join(c.Warnings, "\n")
-	for _, key := range []string{"jitter_target_depth", "jitter_max_depth", "debug_tap", "trusted: aaaa"} {
+	for _, key := range []string{"jitter_target_depth", "jitter_max_depth", "trunking_enabled", "trusted: aaaa"} {
 		if !strings.Contains(all, key) {
 			t.Errorf("no warning about %s in:\n%s", key, all)
 		}

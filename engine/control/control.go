@@ -23,6 +23,8 @@ const (
 	RoomLock    Kind = "room.lock"
 	RoomUnlock  Kind = "room.unlock"
 	RoomPinTier Kind = "room.pin_tier"
+	RoomTap     Kind = "room.tap"
+	RoomUntap   Kind = "room.untap"
 
 	ParticipantKick   Kind = "participant.kick"
 	ParticipantMute   Kind = "participant.mute"
@@ -74,8 +76,8 @@ const (
 )
 
 // Command is the body of POST /v1/commands. Target by kind: shard.* "media/3";
-// source.* an IP or prefix; room.* the room's name; participant.* the
-// participant's id; peer.* the peer's hex id; call.hangup the call's id;
+// source.* an IP or prefix; room.* the room's name, room.tap and room.untap *
+// for all; participant.* the participant's id; peer.* the peer's hex id; call.hangup the call's id;
 // client.drop the client's fingerprint; routing.refresh a bucket index
 // or "all"; routing.trace an id, a room's name or a fingerprint; undo an undo id.
 type Command struct {
@@ -112,7 +114,7 @@ func Fail(code Code, format string, args ...any) Result {
 func Kinds() []Kind {
 	return []Kind{
 		ShardPause, ShardResume, ShardRestart, ShardFlush, SourceBan, SourceThrottle, SourceClear,
-		RoomClose, RoomLock, RoomUnlock, RoomPinTier, ParticipantKick, ParticipantMute, ParticipantUnmute,
+		RoomClose, RoomLock, RoomUnlock, RoomPinTier, RoomTap, RoomUntap, ParticipantKick, ParticipantMute, ParticipantUnmute,
 		PeerPing, PeerEvict, PeerBlock, PeerUnblock, RoutingRefresh, RoutingTrace, CallHangup, ClientDrop, LinkReconnect, LinkMute, LinkUnmute,
 		NodeDrain, NodeUndrain, NodeLogLevel, NodeSave, Undo,
 	}

@@ -2,12 +2,14 @@ package metrics
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"signalbox/engine/mesh"
 	"signalbox/engine/view"
 )
 
@@ -20,12 +22,13 @@ const (
 	staleAfter = 10 * time.Second
 )
 
-// Handler serves /metrics, /healthz and /readyz for one node.
+// Handler serves /metrics, /mesh, /healthz and /readyz for one node.
 func Handler(src Source) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(&cached{inner: newRegistry(src)}, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout,
 	}))
+	mux.HandleFunc("GET /mesh", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, mesh.Table(src.Snapshot().Probes)) })
 	mux.HandleFunc("GET /healthz", probe(src, healthy))
 	mux.HandleFunc("GET /readyz", probe(src, ready))
 	return mux
@@ -35,14 +38,20 @@ func Handler(src Source) http.Handler {
 func probe(src Source, judge func(*view.Snapshot, time.Time) (ok bool, why string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		ok, why := judge(src.Snapshot(), time.Now())
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
+		code := http.StatusOK
 		if !ok {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			code = http.StatusServiceUnavailable
 		}
-		// An error means that the prober has gone, and there is nobody to tell.
-		_, _ = fmt.Fprintln(w, why)
+		say(w, code, why+"\n")
 	}
+}
+
+func say(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	// An error means that whoever asked has gone, and there is nobody to tell.
+	_, _ = io.WriteString(w, text)
 }
 
 // healthy is whether the process should go on: a degraded node should, so that

@@ -47,6 +47,7 @@ const (
 	maxShards   = 24   // of each plane
 	maxSessions = 150
 	maxLinks    = 64
+	maxProbes   = 32
 	maxNames    = 24 // of a label whose values come from elsewhere in the node
 )
 

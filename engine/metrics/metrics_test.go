@@ -51,6 +51,7 @@ func small() *view.Snapshot {
 			{ID: "1", LossPct: 1.5, RTTMS: 40}, {ID: "2", ReportAgeS: -1, Muted: true},
 		}}},
 		Links:  []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
+		Probes: []view.Probe{{Target: "192.0.2.1:4433", Up: true, RTTMS: 12, LossPct: 1.5, JitterMS: 2}},
 		DHT:    view.DHT{Admission: map[string]uint64{"added": 1}},
 		Edge:   view.Edge{Refused: map[string]uint64{"alpn": 1}},
 		Signal: view.Signal{Refused: map[string]uint64{"busy": 1}, Auth: view.Auth{Enabled: true, Breaker: "closed", Checks: map[string]uint64{"ok": 5, "denied": 2, "timeout": 1}}},
@@ -144,6 +145,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		s.Rooms = append(s.Rooms, r)
 		s.Links = append(s.Links, view.Link{Label: fmt.Sprint("link ", i%400)}) // some twice
 		s.DHT.Admission[fmt.Sprint("result ", i)] = 1
+		s.Probes = append(s.Probes, view.Probe{Target: fmt.Sprint("target ", i)})
 		s.Edge.Refused[fmt.Sprint("cause ", i)] = 1
 	}
 	n := 0
@@ -178,7 +180,10 @@ func TestHandler(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(body, `signalbox_dropped_total{plane="media",reason="queue_head"} 5`) {
 		t.Errorf("%d: %.200s", code, body)
 	}
-	if get(t, h, "/metrics"); f.asked.Load() != 1 {
+	if _, mesh := get(t, h, "/mesh"); !strings.HasSuffix(mesh, "192.0.2.1:4433          12ms   1.5%     2ms  UP\n") {
+		t.Errorf("%q", mesh)
+	}
+	if get(t, h, "/metrics"); f.asked.Load() != 2 {
 		t.Errorf("%d snapshots for two scrapes in a row", f.asked.Load())
 	}
 	for _, tc := range []struct {

@@ -46,6 +46,10 @@ func wzpFamilies() []family {
 				emit(float64(l.Received), l.Label, "in")
 			})
 		}},
+		perProbe("wzp_probe_rtt_ms", "Round trip of the newest probe of a relay, in milliseconds.", func(p *view.Probe) float64 { return p.RTTMS }),
+		perProbe("wzp_probe_loss_pct", "Probes of a relay without an answer, of the newest sixty, in percent.", func(p *view.Probe) float64 { return p.LossPct }),
+		perProbe("wzp_probe_jitter_ms", "Standard deviation of the round trips of the newest sixty probes, in milliseconds.", func(p *view.Probe) float64 { return p.JitterMS }),
+		perProbe("wzp_probe_up", "1 if the relay answers probes.", func(p *view.Probe) float64 { return truth(p.Up) }),
 		counterOf("wzp_federation_packets_deduped_total", "Federated packets already seen on another path.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Federation.Dropped["duplicate"]) }),
 		counterOf("wzp_federation_packets_rate_limited_total", "Federated packets above the rate of their link.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Federation.Dropped["link_rate"]) }),
 		gaugeOf("wzp_federation_active_rooms", "Rooms announced over all federation links.", func(s *view.Snapshot) float64 {
@@ -56,6 +60,15 @@ func wzpFamilies() []family {
 			return float64(n)
 		}),
 	}
+}
+
+// perProbe is a gauge of each probed relay, up to the bound.
+func perProbe(name, help string, f func(*view.Probe) float64) family {
+	return family{name, help, gauge, []string{"target"}, func(s *view.Snapshot, emit put) {
+		for i := range s.Probes[:min(len(s.Probes), maxProbes)] {
+			emit(f(&s.Probes[i]), s.Probes[i].Target)
+		}
+	}}
 }
 
 func participants(s *view.Snapshot) float64 {

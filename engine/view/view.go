@@ -31,6 +31,8 @@ type Snapshot struct {
 
 	Forward  *Forward  `json:"forward,omitempty"`   // nil: rooms are on this node
 	EventLog *EventLog `json:"event_log,omitempty"` // nil: none is written
+	Probes   []Probe   `json:"probes,omitempty"`
+	Taps     []Tap     `json:"taps,omitempty"`
 }
 
 // Node is the process itself.

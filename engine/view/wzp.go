@@ -40,3 +40,26 @@ type EventLog struct {
 	Rotated uint64 `json:"rotated"`
 	Error   string `json:"error"` // why nothing is written; empty when it is
 }
+
+// Probe is what the pings to another relay say of the way to it.
+type Probe struct {
+	Target    string    `json:"target"`
+	Up        bool      `json:"up"`
+	Since     time.Time `json:"since"`
+	RTTMS     float64   `json:"rtt_ms"`
+	LossPct   float64   `json:"loss_pct"`
+	JitterMS  float64   `json:"jitter_ms"`
+	Sent      uint64    `json:"sent"`
+	Answered  uint64    `json:"answered"`
+	LastError string    `json:"last_error"`
+}
+
+// Tap is a debug tap that is on.
+type Tap struct {
+	Room    string    `json:"room"` // * for all
+	Author  string    `json:"author"`
+	Since   time.Time `json:"since"`
+	To      string    `json:"to"` // log, file
+	Lines   uint64    `json:"lines"`
+	Skipped uint64    `json:"skipped"` // above the tap's rate
+}
