@@ -18,6 +18,8 @@
 //	call writer             1 per client        its connection ends
 //	call receipt            1 per frame a client has not read                        15 s, or its connection ends
 //	signalling clock        1                   Run's context ends
+//	prober                  2 per target        Run's context ends
+//	debug tap writer        1                   Run's context ends
 //	dht link reader         1 per link          its connection ends
 //	dht link writer         1 per link          its connection ends
 //	dht maintenance         a fixed few         dht.Node.Run returns
@@ -51,6 +53,8 @@
 //	auditLog.mu         leaf
 //	saver.mu            leaf
 //	forwarder.mu        leaf
+//	probeTarget.mu      leaf
+//	tap.mu              leaf: on the packet path of tapped rooms only
 //
 // The packet path (connection reader, shard loop, ring) takes the shard's
 // queue lock and the ring's lock only, each for a few dozen nanoseconds.

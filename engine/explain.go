@@ -31,7 +31,11 @@ func (e *Engine) Explain(from, to string) view.Explanation {
 	if sh := shardOf(s, fp.Shard); sh != nil {
 		x.Hops = append(x.Hops, shardHop(sh))
 	}
-	x.Hops = append(x.Hops, roomHop(fr, tr), receiverHop(tp))
+	x.Hops = append(x.Hops, roomHop(fr, tr))
+	if s.Forward != nil {
+		x.Hops = append(x.Hops, remoteHop(s.Forward, fp, s.At))
+	}
+	x.Hops = append(x.Hops, receiverHop(tp))
 	for _, h := range x.Hops {
 		if h.Verdict != "ok" {
 			x.Verdict = h.Name + ": " + h.Verdict

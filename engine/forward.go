@@ -279,3 +279,25 @@ func checkForward(cfg *config.Config) error {
 	}
 	return nil
 }
+
+// remoteHop is the way of a forwarded client's packets to the remote relay.
+func remoteHop(f *view.Forward, from *view.Participant, at time.Time) view.Hop {
+	h := view.Hop{Name: "remote relay " + f.Remote, Verdict: "ok", Dropped: map[string]uint64{}}
+	for i := range f.Legs {
+		l := &f.Legs[i]
+		if l.Client != from.ID {
+			continue
+		}
+		h.QueueDepth, h.Dropped, h.LastPacketAgo = l.QueueDepth, l.Dropped, l.LastPacketMS
+		if life := at.Sub(from.JoinedAt).Seconds(); life > 0 {
+			h.RatePPS = float64(l.Delivered) / life
+		}
+		if l.QueueDepth > l.QueueCapacity/2 || l.QueueOldestMS > frozenAfterMS {
+			h.Verdict = fmt.Sprintf("does not take their packets: %d of %d queued, oldest %.0f ms", l.QueueDepth, l.QueueCapacity, l.QueueOldestMS)
+		}
+	}
+	if f.State == farDown {
+		h.Verdict = "cannot be reached: " + f.LastError
+	}
+	return h
+}

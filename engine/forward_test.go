@@ -64,6 +64,13 @@ func TestForwardedCallersHearEachOther(t *testing.T) {
 	until(t, fwd, "the remote's signals arrive", func(*view.Snapshot) bool {
 		return cs[0].RoomCount.Load() == 3 && cs[1].RoomCount.Load() == 3
 	})
+	x := fwd.Explain(s.Rooms[0].Participants[0].ID, s.Rooms[0].Participants[1].ID)
+	if h := x.Hops[len(x.Hops)-2]; !strings.HasPrefix(h.Name, "remote relay") || h.Verdict != "ok" {
+		t.Errorf("%+v", x)
+	}
+	if r, err := fwd.Do(t.Context(), control.Command{Kind: control.RoomPinTier, Target: "standup", Args: map[string]any{"tier": "Good"}, Author: "test", Role: control.Operator}); err != nil || r.Code != control.Invalid {
+		t.Errorf("a pin without effect: %+v %v", r, err)
+	}
 	do(t, fwd, control.Command{Kind: control.ParticipantMute, Target: s.Rooms[0].Participants[0].ID})
 	talk(t, cs[:1], 5)
 	until(t, fwd, "the muted one is not passed on", func(s *view.Snapshot) bool { return s.Ledger.Media.Dropped["muted"] == 5 })
@@ -281,6 +288,46 @@ func TestTokenAndOfferArriveAsTheyWere(t *testing.T) {
 	}
 	until(t, fwd, "what does not parse is not passed on", func(s *view.Snapshot) bool { return s.Ledger.Media.Dropped["malformed"] == 1 })
 	c.Close(0, "")
+}
+
+// TestWhatAClientTellsOfItsDecoder sends LossRecoveryUpdates on a media
+// connection, and what is none.
+func TestWhatAClientTellsOfItsDecoder(t *testing.T) {
+	e := start(t, nil)
+	cl, err := quicnet.NewClient(quicnet.ClientConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := cl.Dial(ctx, netip.MustParseAddrPort(e.Info().Listen), quicnet.ALPNWZP, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer, _, err := wire.NewOffer(wire.IdentityKey([32]byte{3}), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := wire.EncodeFrame(offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, raw)
+	until(t, e, "seated", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 })
+	for _, f := range []string{
+		`{"LossRecoveryUpdate":{"dred_reconstructions":17,"classical_plc_invocations":4,"frames_decoded":1500}}`,
+		`{"Hangup":{"reason":"Normal"}}`, `no json`, strings.Repeat(" ", 5000),
+		`{"LossRecoveryUpdate":{"dred_reconstructions":3,"classical_plc_invocations":9}}`,
+	} {
+		send(t, c, frame(f))
+	}
+	s := until(t, e, "the last has been read", func(s *view.Snapshot) bool { return s.Rooms[0].Participants[0].ClassicalPLC == 9 })
+	if p := s.Rooms[0].Participants[0]; p.DREDReconstructions != 17 {
+		t.Errorf("a total has shrunk: %+v", p)
+	}
+	c.Close(0, "")
+	until(t, e, "the session's figures are gone", func(s *view.Snapshot) bool { return len(s.Rooms) == 0 })
 }
 
 func frame(json string) []byte {

@@ -283,6 +283,9 @@ func planRoomPinTier(e *Engine, c control.Command) (change, control.Result) {
 	if bad.Code != "" {
 		return change{}, bad
 	}
+	if e.relay.Forwarding(r.Name) {
+		return change{}, control.Fail(control.Invalid, "room %s is at the remote relay %s, which judges it", r.Name, e.cfg.Legacy.RemoteRelay)
+	}
 	tier, isText := c.Args["tier"].(string)
 	if !isText {
 		return change{}, control.Fail(control.Invalid, "args.tier names the tier, or is empty to let the judge decide again")

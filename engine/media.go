@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
@@ -23,6 +22,7 @@ const (
 	offerTimeout  = 15 * time.Second
 	signalTimeout = 2 * time.Second // one signal to a client, write deadline
 	strayTimeout  = 5 * time.Second // a stream nobody asked for, read deadline
+	strayMax      = 4 << 10         // and bytes of it
 )
 
 // closeReason is what every client sees on a normal end (spec wzp 1.6).
@@ -190,7 +190,7 @@ func (e *Engine) runSession(ctx context.Context, c *quicnet.Conn, p *relay.Parti
 	}
 	run("media writer", func() { mediaWriter(ctx, c, p, e.mono) })
 	run("signal writer", func() { e.signalWriter(ctx, c, p) })
-	run("stray streams", func() { drainStreams(ctx, c) })
+	run("stray streams", func() { drainStreams(ctx, c, p) })
 	why := e.mediaReader(ctx, c, c.RemoteAddr().Addr(), p)
 	cancel()
 	c.Close(0, closeReason)
@@ -294,21 +294,23 @@ func (e *Engine) signalWriter(ctx context.Context, c *quicnet.Conn, p *relay.Par
 }
 
 // drainStreams takes what clients send on a media connection after the offer
-// (a Hangup, a late AuthToken) and throws it away, so that their stream credit
-// never runs out (spec wzp 7.3 row 63). One stream at a time, bounded in
-// bytes and time.
-func drainStreams(ctx context.Context, c *quicnet.Conn) {
+// (a Hangup, a late AuthToken), so that their stream credit never runs out
+// (spec wzp 7.3 row 63). What a client tells of its decoder is kept, the rest is
+// thrown away. One stream at a time, bounded in bytes and time.
+func drainStreams(ctx context.Context, c *quicnet.Conn, p *relay.Participant) {
 	for {
 		st, err := c.AcceptStream(ctx)
 		if err != nil {
 			return
 		}
-		if err := st.SetReadDeadline(time.Now().Add(strayTimeout)); err == nil {
-			_, _ = io.Copy(io.Discard, io.LimitReader(st, wire.MaxFrame)) // whatever it holds, nobody waits for it
+		frame, err := readStream(st, strayMax, time.Now().Add(strayTimeout))
+		if err != nil {
+			continue // nobody waits for it
 		}
-		st.CancelRead(0)
-		if err := st.Close(); err != nil {
-			st.CancelWrite(0)
+		if sig, err := wire.Unmarshal(wire.Message(frame)); err == nil {
+			if m, ok := sig.(*wire.LossRecoveryUpdate); ok {
+				p.NoteRecovery(m.DREDReconstructions, m.ClassicalPLCInvocations)
+			}
 		}
 	}
 }

@@ -66,6 +66,7 @@ type Participant struct {
 	lastPacket atomic.Int64  // 0: none yet
 	seq        atomic.Uint32 // the last sequence number and seqKnown
 	gaps       atomic.Uint64
+	recovery   recovery
 	refused    ledger.Atomics // of what it sent; for its row, not for the account
 
 	ring ring // own mutex

@@ -71,6 +71,7 @@ func (p *Participant) view(mono int64) view.Participant {
 		Delivered: q.delivered, Dropped: q.dropped.NonZero(), QueueDepth: q.depth, QueueCapacity: q.capacity,
 		QueueOldestMS: float64(q.oldest) / 1e6, Shard: p.shard,
 	}
+	v.DREDReconstructions, v.ClassicalPLC = p.recovery.dred.Load(), p.recovery.plc.Load()
 	if age >= 0 {
 		v.ReportAgeS = float64(age) / 1e9
 	}

@@ -48,9 +48,10 @@ func small() *view.Snapshot {
 		Shards: []view.Shard{{Plane: "media", State: "running", Capacity: 256, Dropped: map[string]uint64{"shard_full": 2}}, {Plane: "dht", State: "wedged"}},
 		Ledger: view.Ledger{Media: plane},
 		Rooms: []view.Room{{Name: "r", Participants: []view.Participant{
-			{ID: "1", LossPct: 1.5, RTTMS: 40}, {ID: "2", ReportAgeS: -1, Muted: true},
+			{ID: "1", LossPct: 1.5, RTTMS: 40, DREDReconstructions: 7, ClassicalPLC: 4}, {ID: "2", ReportAgeS: -1, Muted: true},
 		}}},
-		Links:  []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
+		Links:   []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
+		Forward: &view.Forward{State: "up", Attempts: 3, Failures: 1, Legs: []view.Leg{{ID: "2"}}}, EventLog: &view.EventLog{Written: 5, Dropped: 1},
 		Probes: []view.Probe{{Target: "192.0.2.1:4433", Up: true, RTTMS: 12, LossPct: 1.5, JitterMS: 2}},
 		DHT:    view.DHT{Admission: map[string]uint64{"added": 1}},
 		Edge:   view.Edge{Refused: map[string]uint64{"alpn": 1}},
@@ -111,6 +112,15 @@ func TestWZPTypes(t *testing.T) {
 			t.Errorf("auth attempts %v", m)
 		}
 	}
+	for name, want := range map[string]float64{
+		"wzp_relay_active_sessions": 2, "wzp_relay_active_rooms": 1, "wzp_relay_packets_forwarded_total": 20, "wzp_relay_bytes_forwarded_total": 1000,
+		"wzp_relay_session_loss_pct": 1.5, "wzp_relay_session_rtt_ms": 40, "wzp_relay_session_dred_reconstructions_total": 7, "wzp_relay_session_classical_plc_total": 4,
+		"wzp_probe_rtt_ms": 12, "wzp_probe_loss_pct": 1.5, "wzp_probe_jitter_ms": 2, "wzp_probe_up": 1,
+	} {
+		if m := fams[name].GetMetric(); len(m) != 1 || m[0].GetGauge().GetValue()+m[0].GetCounter().GetValue() != want {
+			t.Errorf("%s is %v, want %v", name, m, want)
+		}
+	}
 	if n := len(fams["wzp_relay_session_loss_pct"].GetMetric()); n != 1 {
 		t.Errorf("%d sessions shown: only one has reported", n)
 	}
@@ -140,7 +150,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	for i := range 500 {
 		r := view.Room{Name: fmt.Sprint("room ", i)}
 		for k := range 20 {
-			r.Participants = append(r.Participants, view.Participant{ID: fmt.Sprint(i*100 + k), LossPct: math.NaN()})
+			r.Participants = append(r.Participants, view.Participant{ID: fmt.Sprint(i*100 + k), LossPct: math.NaN(), ClassicalPLC: 1})
 		}
 		s.Rooms = append(s.Rooms, r)
 		s.Links = append(s.Links, view.Link{Label: fmt.Sprint("link ", i%400)}) // some twice

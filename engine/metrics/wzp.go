@@ -9,7 +9,7 @@ import (
 
 // families is every metric but those of an Observer, in the order of the page.
 func families() []family {
-	return slices.Concat(wzpFamilies(), authFamilies(), signalFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies(), recordFamilies())
+	return slices.Concat(wzpFamilies(), authFamilies(), signalFamilies(), nodeFamilies(), shardFamilies(), planeFamilies(), dhtFamilies(), recordFamilies(), forwardFamilies())
 }
 
 // wzpFamilies are the names of wzp-relay that this node fills with truth (spec
@@ -17,7 +17,13 @@ func families() []family {
 func wzpFamilies() []family {
 	return []family{
 		gaugeOf("wzp_relay_active_sessions", "Participants in rooms.", participants),
-		gaugeOf("wzp_relay_active_rooms", "Rooms with somebody in them.", func(s *view.Snapshot) float64 { return float64(len(s.Rooms)) }),
+		gaugeOf("wzp_relay_active_rooms", "Rooms with somebody in them.", func(s *view.Snapshot) float64 {
+			n := 0.0
+			for i := range s.Rooms { // a lock keeps a room that is empty
+				n += truth(len(s.Rooms[i].Participants) > 0)
+			}
+			return n
+		}),
 		counterOf("wzp_relay_packets_forwarded_total", "Media packets forwarded, every copy counted.", func(s *view.Snapshot) float64 { return float64(s.Ledger.Media.Delivered) }),
 		{"wzp_relay_auth_attempts_total", "Checks of a token, by how they ended.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {
 			checks := s.Signal.Auth.Checks
@@ -33,6 +39,12 @@ func wzpFamilies() []family {
 		}},
 		{"wzp_relay_session_rtt_ms", "Round trip a participant last reported, in milliseconds.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
 			eachReporter(s, func(p *view.Participant) { emit(p.RTTMS, p.ID) })
+		}},
+		{"wzp_relay_session_dred_reconstructions_total", "Frames a client says it has rebuilt from DRED.", counter, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+			recovered(s, func(p *view.Participant) { emit(float64(p.DREDReconstructions), p.ID) })
+		}},
+		{"wzp_relay_session_classical_plc_total", "Frames a client says it has concealed.", counter, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+			recovered(s, func(p *view.Participant) { emit(float64(p.ClassicalPLC), p.ID) })
 		}},
 		{"wzp_federation_peer_status", "1 if the federation link is up.", gauge, []string{"peer"}, func(s *view.Snapshot, emit put) {
 			eachLink(s, func(l *view.Link) { emit(truth(l.State == "up"), l.Label) })
