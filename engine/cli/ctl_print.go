@@ -15,9 +15,6 @@ import (
 	"signalbox/relay"
 )
 
-// rule is a horizontal line.
-func rule(n int) string { return strings.Repeat("─", n) }
-
 // safe is text of the network, fit for a terminal; a dash when empty.
 func safe(s string) string { return cmp.Or(relay.Sanitize(s), "-") }
 

@@ -299,7 +299,7 @@ func (s *Set) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-s.queue:
-			r.out.LogAttrs(ctx, slog.LevelInfo, r.msg, r.attrs...)
+			r.out.LogAttrs(ctx, slog.LevelInfo, r.msg, r.attrs...) //nolint:sloglint // one of the messages of this package
 		case <-tick.C:
 			s.tell(ctx)
 		}
