@@ -100,10 +100,7 @@ func planUntap(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.NotFound, "there is no tap on %s", tapName(c.Target))
 	}
 	return change{
-		plan: []string{"takes the tap off " + tapName(c.Target)},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.RoomTap), c.Target)
-			return e.taps.Remove(c.Target)
-		},
+		plan:  []string{"takes the tap off " + tapName(c.Target)},
+		apply: func(context.Context) error { return e.taps.Remove(c.Target) },
 	}, none()
 }

@@ -29,6 +29,7 @@ var families = map[control.Kind]family{
 	control.ShardPause: {"shard pause", false}, control.ShardResume: {"shard pause", true},
 	control.SourceBan: {"source", false}, control.SourceThrottle: {"source", false}, control.SourceClear: {"source", true},
 	control.RoomLock: {"room lock", false}, control.RoomUnlock: {"room lock", true}, control.RoomPinTier: {"room pin", false},
+	control.RoomTap: {"room tap", false}, control.RoomUntap: {"room tap", true},
 	control.ParticipantMute: {"participant mute", false}, control.ParticipantUnmute: {"participant mute", true},
 	control.PeerBlock: {"peer block", false}, control.PeerUnblock: {"peer block", true},
 	control.LinkMute: {"link mute", false}, control.LinkUnmute: {"link mute", true},

@@ -11,6 +11,7 @@ import (
 
 	"signalbox/dht"
 	"signalbox/engine/control"
+	"signalbox/engine/tap"
 	"signalbox/engine/view"
 	"signalbox/relay"
 )
@@ -28,7 +29,7 @@ func codeOf(err error) control.Code {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, dht.ErrBusy), errors.Is(err, dht.ErrTimeout), errors.Is(err, errNotSaved), errors.Is(err, relay.ErrSources):
 		return control.Busy
-	case errors.Is(err, dht.ErrNotFound), errors.Is(err, relay.ErrNoRoom), errors.Is(err, relay.ErrNoParticipant), errors.Is(err, relay.ErrNoSource):
+	case errors.Is(err, dht.ErrNotFound), errors.Is(err, relay.ErrNoRoom), errors.Is(err, tap.ErrNone), errors.Is(err, relay.ErrNoParticipant), errors.Is(err, relay.ErrNoSource):
 		return control.NotFound
 	default:
 		return control.Invalid

@@ -48,7 +48,7 @@ func small() *view.Snapshot {
 		Shards: []view.Shard{{Plane: "media", State: "running", Capacity: 256, Dropped: map[string]uint64{"shard_full": 2}}, {Plane: "dht", State: "wedged"}},
 		Ledger: view.Ledger{Media: plane},
 		Rooms: []view.Room{{Name: "r", Participants: []view.Participant{
-			{ID: "1", LossPct: 1.5, RTTMS: 40, DREDReconstructions: 7, ClassicalPLC: 4}, {ID: "2", ReportAgeS: -1, Muted: true},
+			{ID: "1", LossPct: 1.5, RTTMS: 40, Recovery: view.Recovery{DREDReconstructions: 7, ClassicalPLC: 4}}, {ID: "2", ReportAgeS: -1, Muted: true},
 		}}},
 		Links:   []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
 		Forward: &view.Forward{State: "up", Attempts: 3, Failures: 1, Legs: []view.Leg{{ID: "2"}}}, EventLog: &view.EventLog{Written: 5, Dropped: 1},
@@ -150,7 +150,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	for i := range 500 {
 		r := view.Room{Name: fmt.Sprint("room ", i)}
 		for k := range 20 {
-			r.Participants = append(r.Participants, view.Participant{ID: fmt.Sprint(i*100 + k), LossPct: math.NaN(), ClassicalPLC: 1})
+			r.Participants = append(r.Participants, view.Participant{ID: fmt.Sprint(i*100 + k), LossPct: math.NaN(), Recovery: view.Recovery{ClassicalPLC: 1}})
 		}
 		s.Rooms = append(s.Rooms, r)
 		s.Links = append(s.Links, view.Link{Label: fmt.Sprint("link ", i%400)}) // some twice

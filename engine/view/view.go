@@ -169,10 +169,7 @@ type Participant struct {
 	QueueOldestMS float64           `json:"queue_oldest_ms"`
 	Shard         string            `json:"shard"` // the shard this participant's packets pass, media/3
 	LastPacketMS  float64           `json:"last_packet_ms"`
-
-	// What a client says of its decoder, where it does.
-	DREDReconstructions uint64 `json:"dred_reconstructions,omitempty"`
-	ClassicalPLC        uint64 `json:"classical_plc,omitempty"`
+	Recovery
 }
 
 // Link is a federation link.

@@ -63,3 +63,9 @@ type Tap struct {
 	Lines   uint64    `json:"lines"`
 	Skipped uint64    `json:"skipped"` // above the tap's rate
 }
+
+// Recovery is what a participant says of its decoder, where it does: totals.
+type Recovery struct {
+	DREDReconstructions uint64 `json:"dred_reconstructions,omitempty"`
+	ClassicalPLC        uint64 `json:"classical_plc,omitempty"`
+}
