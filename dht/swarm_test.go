@@ -14,7 +14,8 @@ import (
 	"signalbox/engine/view"
 )
 
-// memNet is a network in memory, with latency. It belongs in a synctest
+// memNet is a network in memory, with latency, for tests that look into a node;
+// package dhttest has the swarm for those that do not. It belongs in a synctest
 // bubble: what is under way is a timer.
 type memNet struct {
 	latency time.Duration
@@ -224,133 +225,6 @@ func (m *memNet) cut(n *memNode) {
 			l.Close("cut")
 		}
 	}
-}
-
-func TestSwarmFindsEveryone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet()
-		nodes := []*memNode{m.add(t, 0)}
-		for i := 1; i < 30; i++ {
-			nodes = append(nodes, m.add(t, i, nodes[0], nodes[i/2]))
-		}
-		time.Sleep(time.Minute)
-		for _, a := range nodes {
-			for _, b := range nodes {
-				if a == b {
-					continue
-				}
-				found, err := a.Lookup(t.Context(), b.id)
-				if err != nil || len(found) == 0 || found[0].ID != b.id {
-					t.Fatalf("%s does not find %s: %v, %d found", a.id.Short(), b.id.Short(), err, len(found))
-				}
-			}
-			if n := a.saw("dht.isolated", ""); n != 0 {
-				t.Error("isolated", n)
-			}
-		}
-		var v view.DHT
-		nodes[3].Fill(&v, m.now())
-		for range 100 { // some maintenance may be under way
-			if v.RPC.Pending == 0 {
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-			nodes[3].Fill(&v, m.now())
-		}
-		if v.Lookups.OK < 29 || v.Lookups.Failed != 0 || v.RPC.OK == 0 || v.RPC.Timeout != 0 || v.RPC.Pending != 0 ||
-			v.Lookups.P50MS <= 0 || v.Lookups.HopsP50 < 1 || v.Peers < 20 || v.Touch.Fast == 0 {
-			t.Errorf("%+v %+v %+v peers %d", v.Lookups, v.RPC, v.Touch, v.Peers)
-		}
-		if s := nodes[3].Stats(); s.Malformed+s.WrongPeer+s.Panics+s.SendErr+s.Quota != 0 {
-			t.Errorf("%+v", s)
-		}
-	})
-}
-
-// Spec dht 12, 46: a seed that is down at the start is dialled again, and the
-// backoff ends when it is back.
-func TestSeedThatComesLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet()
-		seed := m.add(t, 0)
-		m.setDown(seed, true)
-		n := m.add(t, 1, seed)
-		time.Sleep(10 * time.Minute)
-		if n.saw("dht.isolated", "") != 1 || n.Table().Len() != 0 {
-			t.Error("isolation is not told exactly once")
-		}
-		m.setDown(seed, false)
-		time.Sleep(2 * time.Minute)
-		if n.Table().Get(seed.id) == nil || seed.Table().Get(n.id) == nil || n.saw("dht.bootstrapped", "") != 1 {
-			t.Error("not connected after the seed is back")
-		}
-		// All links go at once: the way back is quick.
-		m.cut(n)
-		time.Sleep(10 * time.Second)
-		if n.Stats().Links == 0 {
-			t.Error("not reconnected")
-		}
-	})
-}
-
-// A lost connection is no death; a silent peer is asked, then removed, and the
-// removal is told.
-func TestDeadPeerLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet()
-		nodes := []*memNode{m.add(t, 0)}
-		for i := 1; i < 6; i++ {
-			nodes = append(nodes, m.add(t, i, nodes[0]))
-		}
-		time.Sleep(time.Minute)
-		a, dead, cut := nodes[1], nodes[2], nodes[3]
-		if a.Table().Len() != 5 {
-			t.Fatal("knows", a.Table().Len())
-		}
-		m.cut(cut)
-		m.cut(dead)
-		m.setDown(dead, true)
-		time.Sleep(time.Minute)
-		if a.Table().Get(dead.id) == nil || a.Table().Get(cut.id) == nil {
-			t.Error("a lost connection removes")
-		}
-		time.Sleep(40 * time.Minute)
-		if a.Table().Get(dead.id) != nil || a.saw("dht.peer_removed", dead.id.String()) != 1 {
-			t.Error("the dead peer is still there, or its removal was not told")
-		}
-		if a.Table().Get(cut.id) == nil || a.Table().Len() != 4 {
-			t.Error("a live peer has gone")
-		}
-	})
-}
-
-// When the fault is our own network's, nobody is removed or charged.
-func TestOwnOutageCostsNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet()
-		nodes := []*memNode{m.add(t, 0)}
-		for i := 1; i < 6; i++ {
-			nodes = append(nodes, m.add(t, i, nodes[0]))
-		}
-		time.Sleep(time.Minute)
-		a := nodes[1]
-		m.setDown(a, true)
-		m.cut(a)
-		time.Sleep(2 * time.Hour)
-		if a.Table().Len() != 5 {
-			t.Error("the table has shrunk to", a.Table().Len())
-		}
-		for _, c := range a.Table().Contacts(nil) {
-			if s := c.Trust().Score(m.now()); s < 0.5 {
-				t.Errorf("%s was charged: %v", c.ID().Short(), s)
-			}
-		}
-		m.setDown(a, false)
-		time.Sleep(5 * time.Minute)
-		if a.Stats().Links == 0 {
-			t.Error("not back")
-		}
-	})
 }
 
 func TestPanicIsContained(t *testing.T) {
