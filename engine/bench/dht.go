@@ -472,8 +472,8 @@ func (f *fleet) result(took time.Duration, join Quantiles, all stage, steps []st
 	r.Extra = map[string]any{
 		"joined_us": join, "all_found": all, "steps": steps, "control_dropped": control, "node_messages_handled": handled,
 		"node_dropped": dropped(after.snap), "fleet_rss_bytes_per_node": self.RSS() / uint64(f.p.Nodes-1), "links_per_node": float64(f.count.links.Load()) / float64(f.p.Nodes-1),
-		"link_queue_full": f.count.linkFull.Load(),
-		"note":            "sent, delivered and latency are the soak's lookups; CPU and allocations are the node under test's per DHT message it handled",
+		"last_over_first_p50": steps[len(steps)-1].LookupUS.P50 / max(steps[0].LookupUS.P50, 1), "link_queue_full": f.count.linkFull.Load(),
+		"note": "sent, delivered and latency are the soak's lookups; CPU and allocations are the node under test's per DHT message it handled",
 	}
 	return r
 }

@@ -21,11 +21,11 @@ import (
 	"signalbox/engine/state"
 )
 
-// The lean node: edge, dispatcher and dht.Node as the engine has them, with
-// small queues and nothing else, so that a thousand fit into one process.
+// The lean node: edge, dispatcher (one shard) and dht.Node as the engine has
+// them, and nothing else, so that many fit into one process.
 const (
 	leanShards   = 1
-	leanCapacity = 64
+	leanCapacity = 256
 	leanQueue    = 16
 	leanMessage  = 64 << 10
 	leanWrite    = 5 * time.Second
