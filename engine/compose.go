@@ -92,7 +92,7 @@ func (e *Engine) compose(disk state.Disk) error {
 	if err := e.openDirectory(); err != nil {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
-	e.judge.seeds = len(seeds)
+	e.judge.seeds, e.judge.retryAlways = len(seeds), e.cfg.QUIC.Retry == config.RetryAlways
 	e.saver = newSaver(e.cfg.StateDir, id, e.cfg.DHT.SaveInterval, disk)
 	e.saver.event, e.saver.mono, e.saver.remember = e.event, e.mono, e.dht.Remember
 	return e.saver.restore(e.dht)

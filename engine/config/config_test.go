@@ -243,3 +243,28 @@ func TestExitCodeOf(t *testing.T) {
 		t.Error("codes")
 	}
 }
+
+// TestAnAliasRanksAsHighAsItsPlace puts wzp-relay's ports above and below ours.
+func TestAnAliasRanksAsHighAsItsPlace(t *testing.T) {
+	file := write(t, "metrics_addr = \"127.0.0.1:1\"\nws_port = 8080\n")
+	for _, tc := range []struct {
+		env         []string
+		flags       map[string]any
+		metrics, ws string
+		origin      string
+	}{
+		{nil, nil, "127.0.0.1:1", "0.0.0.0:8080", "file " + file},
+		{nil, map[string]any{"metrics_port": 9999}, "0.0.0.0:9999", "0.0.0.0:8080", "flag --metrics-port"},
+		{[]string{"SIGNALBOX_METRICS_PORT=9998"}, nil, "0.0.0.0:9998", "0.0.0.0:8080", "SIGNALBOX_METRICS_PORT"},
+		{nil, map[string]any{"metrics_port": 9, "metrics_addr": "127.0.0.1:2"}, "127.0.0.1:2", "0.0.0.0:8080", "flag --metrics"},
+		{nil, map[string]any{"ws_addr": "127.0.0.1:3"}, "127.0.0.1:1", "127.0.0.1:3", "file " + file},
+	} {
+		c, o, err := Load(LoadOptions{File: file, Env: append([]string{"HOME=/h"}, tc.env...), Flags: tc.flags})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.MetricsAddr != tc.metrics || c.WSAddr != tc.ws || !strings.Contains(o["metrics_addr"], tc.origin) {
+			t.Errorf("%v %v: metrics %q (%s), ws %q", tc.env, tc.flags, c.MetricsAddr, o["metrics_addr"], c.WSAddr)
+		}
+	}
+}

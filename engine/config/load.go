@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -93,6 +94,7 @@ func merge(layers []layer) (Config, Origins, error) {
 	}
 	k := koanf.New(".")
 	for i, l := range layers {
+		l = withAliases(l)
 		for _, name := range slices.Sorted(maps.Keys(l.values)) {
 			v := l.values[name]
 			if key, _ := keyNamed(name); key.Lists && i == len(layers)-1 && k.Exists(name) {
@@ -110,6 +112,37 @@ func merge(layers []layer) (Config, Origins, error) {
 		return cfg, origins, fmt.Errorf("config: %w", err)
 	}
 	return cfg, origins, nil
+}
+
+// aliases are wzp-relay's keys for a port on every address, and ours.
+var aliases = map[string]string{"metrics_port": "metrics_addr", "ws_port": "ws_addr"}
+
+// withAliases says in a layer what an alias stands for, unless the layer says
+// it itself, so that an alias ranks as high as the place it is in. A port of 0
+// says nothing.
+func withAliases(l layer) layer {
+	values, origin := maps.Clone(l.values), l.origin
+	for alias, key := range aliases {
+		port := fmt.Sprint(l.values[alias])
+		if _, given := l.values[alias]; !given || port == "0" {
+			continue
+		}
+		if _, own := l.values[key]; own {
+			continue
+		}
+		values[key] = net.JoinHostPort("0.0.0.0", port)
+	}
+	l.values = values
+	l.origin = func(key string) string {
+		for alias, k := range aliases {
+			_, said := l.values[alias]
+			if k == key && said && values[key] == net.JoinHostPort("0.0.0.0", fmt.Sprint(values[alias])) {
+				return origin(alias)
+			}
+		}
+		return origin(key)
+	}
+	return l
 }
 
 // appendList adds two lists as koanf holds them.

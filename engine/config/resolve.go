@@ -35,14 +35,6 @@ func (c *Config) resolve(env map[string]string, origins Origins) error {
 	if c.Identity == "" && c.StateDir != "" {
 		c.Identity, origins["identity"] = c.IdentityPath(), "default of state_dir"
 	}
-	if c.MetricsAddr == "" && c.Legacy.MetricsPort > 0 {
-		c.MetricsAddr = net.JoinHostPort("0.0.0.0", strconv.Itoa(c.Legacy.MetricsPort))
-		origins["metrics_addr"] = origins["metrics_port"]
-	}
-	if c.WSAddr == "" && c.Legacy.WSPort > 0 {
-		c.WSAddr = net.JoinHostPort("0.0.0.0", strconv.Itoa(c.Legacy.WSPort))
-		origins["ws_addr"] = origins["ws_port"]
-	}
 	if a, err := normalAddr(c.ListenAddr); err == nil {
 		c.ListenAddr = a
 	}
