@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"signalbox/engine/config"
-	"signalbox/engine/dispatch"
 	"signalbox/engine/view"
 	"signalbox/engine/web"
 	"signalbox/relay"
@@ -110,7 +109,7 @@ type webSeat struct {
 func (s *webSeat) Packet(pkt []byte) {
 	s.p.Saw(pkt)
 	if now := s.e.mono(); s.p.Admit(len(pkt), now) {
-		s.e.media.Submit(now, s.src, dispatch.Media, len(pkt), mediaMsg{from: s.p, pkt: pkt})
+		s.e.submit(now, s.src, s.p, pkt)
 	}
 }
 

@@ -24,6 +24,9 @@ func (d dialer) Dial(ctx context.Context, id table.ID, addr netip.AddrPort) (dht
 	ctx, cancel := context.WithTimeout(ctx, dhtDialLimit)
 	defer cancel()
 	e := d.e
+	if e.relay.Banned(addr.Addr()) {
+		return nil, errBanned
+	}
 	c, err := e.edge.DialDHT(ctx, addr, id)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"signalbox/dht/table"
 	dhtwire "signalbox/dht/wire"
 	"signalbox/engine/dispatch"
+	"signalbox/engine/ledger"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 )
@@ -28,7 +30,10 @@ const (
 	dhtWriteLimit = 5 * time.Second
 )
 
-var errLinkFull = errors.New("engine: the link's send queue is full")
+var (
+	errLinkFull = errors.New("engine: the link's send queue is full")
+	errBanned   = errors.New("the address is banned")
+)
 
 // dhtMsg is one message on its way through the dht plane.
 type dhtMsg struct {
@@ -118,6 +123,25 @@ func (l *dhtLink) Send(payload []byte) error {
 
 // Close ends the connection.
 func (l *dhtLink) Close(reason string) { l.c.Close(0, reason) }
+
+// banish closes what a ban ends: every connection from the prefix that is not a
+// room's, whose packets are dropped where they can be seen. The routing table
+// keeps no peer that could be reached in the prefix only. The dialler and the
+// edge let none of them in again.
+func (e *Engine) banish(p netip.Prefix) {
+	inside := func(a netip.Addr) bool { return p.Contains(a.Unmap()) }
+	e.edge.CloseIf(func(c *quicnet.Conn) bool {
+		return (c.ALPN() == quicnet.ALPNDHT || strings.HasPrefix(c.ServerName(), "_")) && inside(c.RemoteAddr().Addr())
+	}, "banned")
+	for _, peer := range e.dht.Table().Contacts(nil) {
+		addrs := peer.Addrs()
+		if len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a table.Addr) bool { return !inside(a.AddrPort.Addr()) }) {
+			if err := e.dht.Evict(peer.ID()); err != nil && !errors.Is(err, dht.ErrNotFound) {
+				e.log.Debug("banned peer not evicted", "err", err)
+			}
+		}
+	}
+}
 
 func (e *Engine) newDHTLink(c *quicnet.Conn) (*dhtLink, error) {
 	if len(c.PeerKey()) == 0 {
@@ -217,6 +241,7 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink, as dht.Link) error {
 		return err
 	}
 	var head [4]byte
+	gate := e.relay.Gate(l.src)
 	for {
 		if _, err := io.ReadFull(st, head[:]); err != nil {
 			return err
@@ -234,6 +259,14 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink, as dht.Link) error {
 		}
 		if err := st.SetReadDeadline(time.Time{}); err != nil {
 			return err
+		}
+		if why, ok := gate.Admit(e.mono()); !ok {
+			e.dhtRefused[why].Add(1)
+			e.dht.LocalDrop(e.mono()) // an answer we did not let in is not one they did not give
+			if why == ledger.SourceBanned {
+				return errBanned
+			}
+			continue
 		}
 		lane := dispatch.Media
 		if dhtwire.IsReply(payload) {

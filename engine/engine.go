@@ -17,6 +17,7 @@ import (
 	"signalbox/engine/config"
 	"signalbox/engine/dispatch"
 	"signalbox/engine/flight"
+	"signalbox/engine/ledger"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
 	"signalbox/engine/view"
@@ -94,6 +95,7 @@ type Engine struct {
 	generation  atomic.Uint64
 	baseLevel   atomic.Int64 // what is logged when no operator has said otherwise
 	dhtLinkFull atomic.Uint64
+	dhtRefused  ledger.Atomics // messages of restricted sources: received, one copy, dropped
 	signalsLost atomic.Uint64
 	handshakes  handshakeTimes
 	endings     endingLog

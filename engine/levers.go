@@ -174,9 +174,16 @@ func planSourceBan(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: []string{
 			fmt.Sprintf("bans %s: its packets are dropped as source_banned and it cannot connect", p), e.hit(p),
+			"ends its DHT links, takes its peers out of the routing table, closes its signalling connections",
 		},
 		target: p.String(),
-		set:    func(until time.Time) error { return e.relay.BanUntil(p, until, c.Author, c.Reason) },
+		set: func(until time.Time) error {
+			if err := e.relay.BanUntil(p, until, c.Author, c.Reason); err != nil {
+				return err
+			}
+			e.banish(p)
+			return nil
+		},
 		undo:   func() error { return e.relay.ClearSource(p) },
 		ttl:    restrictTTL,
 	}, none()
@@ -196,7 +203,7 @@ func planSourceThrottle(e *Engine, c control.Command) (change, control.Result) {
 	}
 	return change{
 		plan: []string{
-			fmt.Sprintf("throttles %s to %.0f packets a second; the rest is dropped as source_throttled", p, pps), e.hit(p),
+			fmt.Sprintf("throttles %s to %.0f packets a second; the rest is dropped as source_throttled, DHT messages too", p, pps), e.hit(p),
 		},
 		target: p.String(),
 		set:    func(until time.Time) error { return e.relay.ThrottleUntil(p, pps, until, c.Author, c.Reason) },

@@ -217,7 +217,15 @@ func (e *Engine) mediaReader(ctx context.Context, c *quicnet.Conn, src netip.Add
 		if !p.Admit(len(pkt), now) {
 			continue
 		}
-		e.media.Submit(now, src, dispatch.Media, len(pkt), mediaMsg{from: p, pkt: pkt})
+		e.submit(now, src, p, pkt)
+	}
+}
+
+// submit hands an admitted packet to its shard. What the shard does not take
+// stands in the ledger once, as the shard's, and on the sender's row.
+func (e *Engine) submit(now int64, src netip.Addr, p *relay.Participant, pkt []byte) {
+	if why, ok := e.media.Submit(now, src, dispatch.Media, len(pkt), mediaMsg{from: p, pkt: pkt}); !ok {
+		p.NotTaken(why)
 	}
 }
 

@@ -125,6 +125,9 @@ func (e *Engine) ledger() view.Ledger {
 	d, handled := e.dhtq.CountsProcessed()
 	d.Copies += handled // one message is one copy, delivered once handled
 	d.Delivered += handled
+	refused := e.dhtRefused.Load()
+	n := refused.Total()
+	d.Add(&ledger.Counts{Received: n, Copies: n, Dropped: refused})
 	return view.Ledger{Media: plane(&media), Federation: plane(&ledger.Counts{}), DHT: plane(&d)}
 }
 

@@ -122,6 +122,10 @@ func (p *Participant) refuseEarly(why ledger.Reason, n uint64) {
 	p.refused[why].Add(n)
 }
 
+// NotTaken notes on the client's row that a packet Admit has let pass was then
+// refused by the shard, which has counted it.
+func (p *Participant) NotTaken(why ledger.Reason) { p.refused[why].Add(1) }
+
 func (p *Participant) refuse(why ledger.Reason) {
 	p.relay.refused[why].Add(1)
 	p.refused[why].Add(1)

@@ -90,6 +90,33 @@ func match(rules *[]*rule, addr netip.Addr, now int64) *rule {
 	return best
 }
 
+// Gate applies the restrictions to what comes from one address otherwise than
+// from a participant. One goroutine at a time.
+type Gate struct {
+	// Constant after Relay.Gate.
+	relay *Relay
+	addr  netip.Addr
+
+	// Owned by the caller of Admit.
+	seen *[]*rule // the list that rule is from
+	rule *rule
+}
+
+// Gate makes the gate of an address.
+func (r *Relay) Gate(addr netip.Addr) *Gate { return &Gate{relay: r, addr: addr.Unmap()} }
+
+// Admit decides whether a message may go on; if not, why. The rate of a
+// throttle is shared with the participants it covers.
+func (g *Gate) Admit(now int64) (ledger.Reason, bool) {
+	if rules := g.relay.rules.Load(); rules != g.seen {
+		g.seen, g.rule = rules, match(rules, g.addr, now)
+	}
+	if g.rule == nil {
+		return 0, true
+	}
+	return g.rule.admit(now)
+}
+
 // Banned says whether the address may not connect.
 func (r *Relay) Banned(addr netip.Addr) bool {
 	rules := r.rules.Load()

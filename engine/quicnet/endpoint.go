@@ -143,6 +143,12 @@ func (e *Endpoint) SetDraining(on bool) { e.gate.draining.Store(on) }
 // Draining says whether admission is off.
 func (e *Endpoint) Draining() bool { return e.gate.draining.Load() }
 
+// CloseIf closes the connections that match, dialled ones included, and returns
+// how many.
+func (e *Endpoint) CloseIf(match func(*Conn) bool, reason string) int {
+	return e.dial.reg.closeIf(match, reason)
+}
+
 // CloseAll closes the connections that are open now with code 0 and reason,
 // evenly over spread so that they do not all return to the next relay at the
 // same moment; when ctx ends, the rest at once. It returns how many it closed.

@@ -58,6 +58,18 @@ func (r *registry) list(shut bool) []*Conn {
 	return out
 }
 
+// closeIf closes the connections that match and returns how many.
+func (r *registry) closeIf(match func(*Conn) bool, reason string) int {
+	n := 0
+	for _, c := range r.list(false) {
+		if match(c) {
+			c.Close(0, reason)
+			n++
+		}
+	}
+	return n
+}
+
 // closeAll closes the connections live now, evenly over spread, and the rest
 // at once when ctx ends. It returns how many it closed.
 func (r *registry) closeAll(ctx context.Context, spread time.Duration, shut bool, reason string) int {
