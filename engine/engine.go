@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,7 @@ type Engine struct {
 	admin   net.Listener
 	metrics net.Listener
 	web     net.Listener
+	banned  func(netip.Prefix) // what a ban ends besides media
 	ready   chan struct{}
 	wake    chan struct{} // capacity 1: publish now
 	quit    chan struct{} // closed by the first Drain that ends Run
@@ -90,6 +92,7 @@ type Engine struct {
 
 	// Any goroutine (atomic).
 	snap        atomic.Pointer[view.Snapshot]
+	before      atomic.Pointer[view.Snapshot] // between one and two recentStep old, for rates of now
 	draining    atomic.Bool
 	stopping    atomic.Bool
 	generation  atomic.Uint64
@@ -106,6 +109,7 @@ type Engine struct {
 	// Owned by the publisher.
 	judge *judge
 	usage usage
+	mark  *view.Snapshot // the next one for before
 	seq   uint64
 	taken uint64 // sequence number of the newest event the flight recorder has
 
@@ -137,6 +141,7 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 		cfg: cfg, log: opts.Log, level: opts.LogLevel, events: newEventLog(), judge: newJudge(), started: time.Now(),
 		ready: make(chan struct{}), quit: make(chan struct{}), wake: make(chan struct{}, 1), force: newInForce(),
 	}
+	e.banned = e.banish
 	e.baseLevel.Store(int64(e.level.Level()))
 	e.openRooms()
 	err := e.open()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -11,39 +12,118 @@ import (
 // quietAfterMS is how long someone may be silent before that is the answer.
 const quietAfterMS = 3000.0
 
+// recentStep is how long a snapshot is kept to compare with: what is said to
+// happen now has happened in the last one to two of these.
+const recentStep = 1500 * time.Millisecond
+
 // Explain answers why the participant to does not hear the participant from,
-// hop by hop, from the newest snapshot. Both are given by id, alias or the
-// start of a fingerprint.
+// hop by hop, from what has happened in the last seconds. Both are given by id,
+// alias or the start of a fingerprint.
 func (e *Engine) Explain(from, to string) view.Explanation {
-	s := e.Snapshot()
+	s, base := e.Snapshot(), e.before.Load()
+	if base == nil {
+		base = s
+	}
+	return explain(&recent{s: s, base: base}, from, to)
+}
+
+func explain(r *recent, from, to string) view.Explanation {
 	x := view.Explanation{From: from, To: to, Hops: []view.Hop{}}
-	fr, fp := findParticipant(s, from)
-	tr, tp := findParticipant(s, to)
-	switch {
-	case fp == nil:
-		x.Verdict = fmt.Sprintf("no participant here is %q: they are not connected to this node", clean(from))
+	fr, fp := findParticipant(r.s, from)
+	tr, tp := findParticipant(r.s, to)
+	if fp == nil || tp == nil {
+		who := from
+		if fp != nil {
+			who = to
+		}
+		x.Verdict = fmt.Sprintf("no participant here is %q: they are not connected to this node%s", clean(who), keptOut(r.s))
 		return x
-	case tp == nil:
-		x.Verdict = fmt.Sprintf("no participant here is %q: they are not connected to this node", clean(to))
-		return x
 	}
-	x.Hops = append(x.Hops, senderHop(fp, s.At))
-	if sh := shardOf(s, fp.Shard); sh != nil {
-		x.Hops = append(x.Hops, shardHop(sh))
+	x.Hops = append(x.Hops, r.senderHop(fp))
+	if sh := shardOf(r.s, fp.Shard); sh != nil {
+		x.Hops = append(x.Hops, r.shardHop(sh, fp))
 	}
-	x.Hops = append(x.Hops, roomHop(fr, tr))
-	if s.Forward != nil {
-		x.Hops = append(x.Hops, remoteHop(s.Forward, fp, s.At))
+	x.Hops = append(x.Hops, r.roomHop(fr, tr))
+	if r.s.Forward != nil {
+		x.Hops = append(x.Hops, remoteHop(r.s.Forward, fp, r.s.At))
 	}
-	x.Hops = append(x.Hops, receiverHop(tp))
+	x.Hops = append(x.Hops, r.receiverHop(tp, fp))
+	x.Verdict = fmt.Sprintf("packets of %s reach %s through this node; what is left is their own side", participantName(fp), participantName(tp))
 	for _, h := range x.Hops {
 		if h.Verdict != "ok" {
 			x.Verdict = h.Name + ": " + h.Verdict
-			return x
+			break
 		}
 	}
-	x.Verdict = fmt.Sprintf("packets of %s reach %s through this node; what is left is their own side", participantName(fp), participantName(tp))
+	x.Verdict += besides(r.s, fr, tp)
 	return x
+}
+
+// keptOut names what may keep somebody out.
+func keptOut(s *view.Snapshot) string {
+	var why []string
+	for i := range s.Sources {
+		if s.Sources[i].Kind == kindBanned {
+			why = append(why, s.Sources[i].Prefix+" is banned")
+		}
+	}
+	for i := range s.Rooms {
+		if s.Rooms[i].Locked {
+			why = append(why, "room "+s.Rooms[i].Name+" is locked")
+		}
+	}
+	if st := s.Node.State; st == "draining" || st == "stopping" {
+		why = append(why, "the node is "+st)
+	}
+	switch n := len(why); {
+	case n == 0:
+		return ""
+	case n > 4:
+		why = append(why[:4], fmt.Sprintf("and %d more", n-4))
+	}
+	return "; what may keep them out: " + strings.Join(why, ", ")
+}
+
+// besides names what an operator has set that is worth knowing, although it
+// stops nothing on this way.
+func besides(s *view.Snapshot, r *view.Room, to *view.Participant) string {
+	out := ""
+	if r.PinnedTier != "" {
+		out += fmt.Sprintf("; room %s is pinned to tier %s", r.Name, r.PinnedTier)
+	}
+	if r.Locked {
+		out += fmt.Sprintf("; room %s is locked: who leaves does not come back in", r.Name)
+	}
+	if src := ruleOn(s, to.Remote); src != nil {
+		out += fmt.Sprintf("; the source of %s is %s by %s, which does not keep them from hearing", participantName(to), src.Kind, src.Author)
+	}
+	return out
+}
+
+// kindBanned is the kind of a ban among the sources of a snapshot.
+const kindBanned = "banned"
+
+// ruleOn is the restriction in force on an address: a ban before any throttle,
+// else the throttle of the longest prefix.
+func ruleOn(s *view.Snapshot, remote string) *view.Source {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil || len(s.Sources) == 0 {
+		return nil
+	}
+	var best *view.Source
+	bits := -1
+	for i := range s.Sources {
+		src := &s.Sources[i]
+		p, err := netip.ParsePrefix(src.Prefix)
+		switch {
+		case err != nil || !p.Contains(ap.Addr().Unmap()):
+		case src.Kind == kindBanned:
+			return src
+		case p.Bits() > bits:
+			best, bits = src, p.Bits()
+		}
+	}
+	return best
 }
 
 func findParticipant(s *view.Snapshot, who string) (*view.Room, *view.Participant) {
@@ -70,64 +150,4 @@ func shardOf(s *view.Snapshot, key string) *view.Shard {
 		}
 	}
 	return nil
-}
-
-func senderHop(p *view.Participant, at time.Time) view.Hop {
-	h := view.Hop{Name: "sender " + participantName(p), LastPacketAgo: p.LastPacketMS, Verdict: "ok", Dropped: map[string]uint64{}}
-	if life := at.Sub(p.JoinedAt).Seconds(); life > 0 {
-		h.RatePPS = float64(p.Received) / life
-	}
-	for _, r := range []string{"muted", "client_rate", "malformed", "source_banned", "source_throttled", "rx_queue"} {
-		if n := p.Dropped[r]; n > 0 {
-			h.Dropped[r] = n
-		}
-	}
-	switch {
-	case p.Muted:
-		h.Verdict = "an operator has muted them"
-	case p.Received == 0:
-		h.Verdict = "has not sent a single packet: their microphone or their network"
-	case p.LastPacketMS > quietAfterMS:
-		h.Verdict = fmt.Sprintf("has sent nothing for %.1f s: silent, or their uplink is down", p.LastPacketMS/1e3)
-	case h.Dropped["client_rate"] > 0:
-		h.Verdict = fmt.Sprintf("sends above its budget: %d packets refused", h.Dropped["client_rate"])
-	}
-	return h
-}
-
-func shardHop(v *view.Shard) view.Hop {
-	h := view.Hop{Name: "shard " + v.Key(), QueueDepth: v.Depth, Verdict: "ok", Dropped: map[string]uint64{}}
-	for r, n := range v.Dropped {
-		if n > 0 {
-			h.Dropped[r] = n
-		}
-	}
-	switch {
-	case v.State != "running":
-		h.Verdict = "is " + v.State
-	case v.Depth > v.Capacity/2:
-		h.Verdict = fmt.Sprintf("is congested: %d of %d waiting, oldest %.0f ms", v.Depth, v.Capacity, v.OldestMS)
-	}
-	return h
-}
-
-func roomHop(from, to *view.Room) view.Hop {
-	h := view.Hop{Name: "room " + from.Name, Verdict: "ok", Dropped: map[string]uint64{}}
-	if from.Name != to.Name {
-		h.Verdict = fmt.Sprintf("the other is in room %s", to.Name)
-	}
-	return h
-}
-
-func receiverHop(p *view.Participant) view.Hop {
-	h := view.Hop{Name: "receiver " + participantName(p), QueueDepth: p.QueueDepth, Verdict: "ok", Dropped: map[string]uint64{}}
-	for _, r := range []string{"queue_head", "queue_age", "too_large", "write_error"} {
-		if n := p.Dropped[r]; n > 0 {
-			h.Dropped[r] = n
-		}
-	}
-	if p.QueueDepth > p.QueueCapacity/2 || p.QueueOldestMS > frozenAfterMS {
-		h.Verdict = fmt.Sprintf("does not take its packets: %d of %d queued, oldest %.0f ms: their link or device is stuck", p.QueueDepth, p.QueueCapacity, p.QueueOldestMS)
-	}
-	return h
 }

@@ -11,17 +11,18 @@ import (
 // Thresholds of the verdict. They are shown in words with the raw figures, so
 // an operator can disagree with them.
 const (
-	recentDrops    = 10 * time.Second // a drop this recent is a present one
-	frozenAfterMS  = 2000.0           // a receiver whose queue is this old is frozen
-	badLossPct     = 5.0
-	badRTTMS       = 200.0
-	oldReportS     = 15.0
-	staleSharePct  = 50.0
-	hotSharePct    = 50.0
-	shardFullPct   = 80.0
-	kernelRecent   = 30 * time.Second
-	maxCausesShown = 16
-	isolatedAfterS = 20.0
+	recentDrops     = 10 * time.Second // a drop this recent is a present one
+	restrictedDrops = 2 * time.Second  // the same, of drops that an operator's word ends at once
+	frozenAfterMS   = 2000.0           // a receiver whose queue is this old is frozen
+	badLossPct      = 5.0
+	badRTTMS        = 200.0
+	oldReportS      = 15.0
+	staleSharePct   = 50.0
+	hotSharePct     = 50.0
+	shardFullPct    = 80.0
+	kernelRecent    = 30 * time.Second
+	maxCausesShown  = 16
+	isolatedAfterS  = 20.0
 )
 
 // trend remembers a counter and when it last grew.
@@ -190,11 +191,17 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		name := participantName(p)
 		_, losing := j.grew("recv/"+p.ID, queueDrops(p), now, recentDrops)
 		_, over := j.grew("rate/"+p.ID, p.Dropped["client_rate"], now, recentDrops)
+		stopped := j.stopped(p, now)
 		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
 		switch {
 		case losing:
 			c.Message = fmt.Sprintf("does not take its packets: queue %d/%d, %d dropped; only they lose", p.QueueDepth, p.QueueCapacity, queueDrops(p))
 			c.Remedy = "their link or device is stuck; K kicks them so that they reconnect"
+			out = append(out, c)
+		case stopped != "":
+			c.Severity = view.Warn
+			c.Message = stopped
+			c.Remedy = "the events (5) say who did that and why; u takes it back, and it ends by itself"
 			out = append(out, c)
 		case over:
 			c.Severity = view.Warn
@@ -209,6 +216,21 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		}
 	}
 	return out
+}
+
+// stopped says which restriction drops what the participant sends now; empty:
+// none does.
+func (j *judge) stopped(p *view.Participant, now time.Time) (words string) {
+	for _, r := range []struct{ reason, words string }{
+		{"source_banned", "an operator has banned their address: all they send is dropped"},
+		{"source_throttled", "an operator has throttled their address: part of what they send is dropped"},
+		{"muted", "an operator has muted them: all they send is dropped"},
+	} {
+		if _, lately := j.grew(r.reason+"/"+p.ID, p.Dropped[r.reason], now, restrictedDrops); lately && words == "" {
+			words = r.words
+		}
+	}
+	return words
 }
 
 func tierText(r *view.Room) string {

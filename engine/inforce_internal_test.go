@@ -26,7 +26,7 @@ import (
 func bare(t *testing.T) *Engine {
 	t.Helper()
 	e := &Engine{
-		log: slog.New(slog.DiscardHandler), level: &slog.LevelVar{}, events: newEventLog(), judge: newJudge(), started: time.Now(), force: newInForce(),
+		log: slog.New(slog.DiscardHandler), level: &slog.LevelVar{}, events: newEventLog(), judge: newJudge(), started: time.Now(), force: newInForce(), banned: func(netip.Prefix) {},
 		audit: &auditLog{path: filepath.Join(t.TempDir(), "audit.log")},
 	}
 	e.relay = relay.New(relay.Config{Now: e.mono})

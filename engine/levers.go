@@ -181,11 +181,11 @@ func planSourceBan(e *Engine, c control.Command) (change, control.Result) {
 			if err := e.relay.BanUntil(p, until, c.Author, c.Reason); err != nil {
 				return err
 			}
-			e.banish(p)
+			e.banned(p)
 			return nil
 		},
-		undo:   func() error { return e.relay.ClearSource(p) },
-		ttl:    restrictTTL,
+		undo: func() error { return e.relay.ClearSource(p) },
+		ttl:  restrictTTL,
 	}, none()
 }
 

@@ -82,6 +82,12 @@ func (e *Engine) publish(now time.Time) {
 	e.node(s, now)
 	e.judge.verdict(s)
 	s.Node.SampleUS = float64(time.Since(start).Nanoseconds()) / 1e3
+	if e.mark == nil || s.At.Sub(e.mark.At) >= recentStep {
+		if e.mark != nil {
+			e.before.Store(e.mark)
+		}
+		e.mark = s
+	}
 	e.snap.Store(s)
 }
 

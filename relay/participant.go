@@ -64,6 +64,7 @@ type Participant struct {
 	reportAt   atomic.Int64  // 0: has never reported
 	received   atomic.Uint64
 	lastPacket atomic.Int64  // 0: none yet
+	lastSent   atomic.Int64  // when the transport last took one; 0: never
 	seq        atomic.Uint32 // the last sequence number and seqKnown
 	gaps       atomic.Uint64
 	recovery   recovery
@@ -144,7 +145,12 @@ func (p *Participant) Take(buf [][]byte, limit int, now int64) [][]byte {
 
 // Done reports what became of packets taken: handed to the transport, too
 // large for the path, refused by the transport otherwise.
-func (p *Participant) Done(sent, tooLarge, failed int) { p.ring.done(sent, tooLarge, failed) }
+func (p *Participant) Done(sent, tooLarge, failed int) {
+	if sent > 0 {
+		p.lastSent.Store(max(p.relay.cfg.Now(), 1))
+	}
+	p.ring.done(sent, tooLarge, failed)
+}
 
 func (p *Participant) wakeWriter() {
 	select {

@@ -80,5 +80,9 @@ func (p *Participant) view(mono int64) view.Participant {
 		last = p.joinedMono
 	}
 	v.LastPacketMS = float64(max(0, mono-last)) / 1e6
+	v.LastDeliveredMS = -1
+	if sent := p.lastSent.Load(); sent > 0 {
+		v.LastDeliveredMS = float64(max(0, mono-sent)) / 1e6
+	}
 	return v
 }

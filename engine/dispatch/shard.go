@@ -32,6 +32,7 @@ type shard[T any] struct {
 	settled     int  // how many of them are booked and removed
 	highWater   int
 	received    uint64
+	lastAt      int64 // when the newest message was offered, ns; 0: none was
 	processed   uint64
 	run         *run[T] // the loop in charge; nil before start and after an abandoned end
 	lanes       [numLanes]ring[T]
@@ -101,6 +102,7 @@ func (sh *shard[T]) admit(now int64, h uint64, src netip.Addr, l Lane, size int,
 	bytes := int32(max(0, min(size, math.MaxInt32)))
 	sh.mu.Lock()
 	sh.received++
+	sh.lastAt = now
 	reason, ok := sh.fits(l, slots(h), bytes, fn != nil)
 	kick := false
 	if ok {

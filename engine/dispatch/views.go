@@ -147,6 +147,7 @@ type still[T any] struct {
 	state     string
 	highWater int
 	oldest    int64 // ns
+	last      int64 // ns
 	busy      float64
 	waits     [2]histogram
 	panics    uint64
@@ -171,7 +172,10 @@ func (sh *shard[T]) view(now int64) view.Shard {
 		WaitP50US: quantileUS(&s.waits[0], &s.waits[1], 0.50),
 		WaitP99US: quantileUS(&s.waits[0], &s.waits[1], 0.99),
 		Panics:    s.panics, Restarts: s.restarts, LastPanic: s.lastPanic,
-		HotSources: s.top.hot(s.elapsed), Bytes: s.account.Bytes,
+		HotSources: s.top.hot(s.elapsed), Bytes: s.account.Bytes, LastPacketMS: -1,
+	}
+	if s.last > 0 {
+		v.LastPacketMS = ms(max(0, now-s.last))
 	}
 	if s.working {
 		v.Current, v.CurrentMS = s.what, ms(s.at)
@@ -188,7 +192,7 @@ func (sh *shard[T]) freezeFrame(now int64) (s still[T]) {
 	defer sh.mu.Unlock()
 	sh.rotate(now)
 	s.account = sh.accountLocked()
-	s.highWater = sh.highWater
+	s.highWater, s.last = sh.highWater, sh.lastAt
 	s.panics, s.restarts, s.lastPanic = sh.panics, sh.restarts, sh.lastPanic
 	s.top = sh.top
 	s.oldest = sh.oldest(now)

@@ -101,6 +101,8 @@ type Shard struct {
 	LastPanic  string            `json:"last_panic,omitempty"`
 	HotSources []HotSource       `json:"hot_sources"`
 	Bytes      int               `json:"bytes"`
+
+	LastPacketMS float64 `json:"last_packet_ms"` // since the newest message came in; -1: none has yet
 }
 
 // Key is the shard's name in commands: plane/index.
@@ -170,6 +172,8 @@ type Participant struct {
 	Shard         string            `json:"shard"` // the shard this participant's packets pass, media/3
 	LastPacketMS  float64           `json:"last_packet_ms"`
 	Recovery
+
+	LastDeliveredMS float64 `json:"last_delivered_ms"` // since they were last handed a packet; -1: never
 }
 
 // Link is a federation link.
@@ -478,22 +482,4 @@ type Audit struct {
 
 	Supersedes string `json:"supersedes,omitempty"` // undo id of the change it took the place of, or lifted
 	Restores   string `json:"restores,omitempty"`   // undo id of the change that is in force again
-}
-
-// Explanation answers "why does TO not hear FROM" (contract section 2).
-type Explanation struct {
-	From    string `json:"from"`
-	To      string `json:"to"`
-	Hops    []Hop  `json:"hops"`
-	Verdict string `json:"verdict"`
-}
-
-// Hop is one station of a packet's way.
-type Hop struct {
-	Name          string            `json:"name"`
-	LastPacketAgo float64           `json:"last_packet_ms"`
-	RatePPS       float64           `json:"rate_pps"`
-	QueueDepth    int               `json:"queue_depth"`
-	Dropped       map[string]uint64 `json:"dropped"`
-	Verdict       string            `json:"verdict"`
 }

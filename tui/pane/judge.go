@@ -65,6 +65,20 @@ func severity(s string) level {
 
 // judgeShard says how a shard is, and in words why.
 func judgeShard(d *Data, s *view.Shard) (level, string) {
+	lv, words := ownView(d, s)
+	// The node remembers for some seconds what this moment's rates do not show:
+	// the rows and the headline must not deny what the verdict and the tab say.
+	for i := range d.Snap.Node.Health.Causes {
+		c := &d.Snap.Node.Health.Causes[i]
+		if said := severity(c.Severity); c.Pane == "shards" && c.Subject == s.Key() && said > lv {
+			lv, words = said, c.Message
+		}
+	}
+	return lv, words
+}
+
+// ownView judges a shard by its figures of this moment.
+func ownView(d *Data, s *view.Shard) (level, string) {
 	r := d.Shard(s)
 	f := fill(s.Depth, s.Capacity)
 	switch {
