@@ -83,7 +83,7 @@ func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now i
 			continue
 		}
 		switch {
-		case !m.ring.push(pkt, now):
+		case !m.ring.Push(pkt, now):
 			r.late[ledger.Gone].Add(1)
 		case !mine:
 			m.wakeWriter()

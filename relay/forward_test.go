@@ -108,7 +108,7 @@ func TestForwardAfterLeave(t *testing.T) {
 	if got := g.drain(ps[1]); len(got) != 1 {
 		t.Fatalf("last words lost: %d", len(got))
 	}
-	ps[2].ring.close() // as when Leave comes between the roster's load and the push
+	ps[2].ring.Close(ledger.Gone) // as when Leave comes between the roster's load and the push
 	g.say(ps[1], packet(0, 8))
 	if c := g.Counts(); c.Dropped[ledger.Gone] != 2 || c.Unexplained() != 0 {
 		t.Fatalf("%+v", c)
@@ -310,15 +310,15 @@ func TestFrozenReceiver(t *testing.T) {
 			}
 		}
 	}
-	v := frozen.ring.view(g.now.Load())
-	if v.dropped.Total() != uint64(sent-v.depth) || v.dropped[ledger.QueueAge] != v.dropped.Total() {
+	v := frozen.ring.View(g.now.Load())
+	if v.Dropped.Total() != uint64(sent-v.Depth) || v.Dropped[ledger.QueueAge] != v.Dropped.Total() {
 		t.Fatalf("%+v", v)
 	}
 	got := g.drain(frozen)
-	if len(got) != v.depth || !bytes.Equal(got[len(got)-1], packet(sent-1, sent-1)) {
+	if len(got) != v.Depth || !bytes.Equal(got[len(got)-1], packet(sent-1, sent-1)) {
 		t.Fatalf("%d packets, the last not the newest", len(got))
 	}
-	if oldest := v.oldest; oldest > int64(500*time.Millisecond) {
+	if oldest := v.Oldest; oldest > int64(500*time.Millisecond) {
 		t.Fatalf("stale: %d ns", oldest)
 	}
 	g.settled()

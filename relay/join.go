@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"signalbox/engine/ledger"
+	"signalbox/relay/queue"
 )
 
 // Why Join refuses.
@@ -101,7 +104,7 @@ func (r *Relay) newParticipant(q JoinRequest, addr netip.Addr) *Participant {
 		wake: make(chan struct{}, 1), signalWake: make(chan struct{}, 1),
 		budget: newBudget(r.cfg.ClientPPS, r.cfg.ClientBPS, now),
 		marks:  make([]uint32, r.cfg.Shards), judge: newJudge(),
-		ring: newRing(r.cfg.QueueCapacity, r.cfg.QueueBytes, int64(r.cfg.QueueMaxAge)),
+		ring: queue.New(r.cfg.QueueCapacity, r.cfg.QueueBytes, int64(r.cfg.QueueMaxAge), packetSize),
 	}
 	p.tier.Store(uint32(p.judge.tier))
 	return p
@@ -241,7 +244,7 @@ func (r *Relay) retireLocked(p *Participant) {
 		return
 	}
 	delete(r.live, p.num)
-	final := p.ring.close()
+	final := p.ring.Close(ledger.Gone)
 	r.retired.Add(&final)
 	if !p.leg {
 		r.sessions.Add(-1)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signalbox/engine/ledger"
+	"signalbox/relay/queue"
 	"signalbox/relay/wire"
 )
 
@@ -70,7 +71,7 @@ type Participant struct {
 	recovery   recovery
 	refused    ledger.Atomics // of what it sent; for its row, not for the account
 
-	ring ring // own mutex
+	ring *queue.Ring[[]byte] // own mutex; constant after Join
 }
 
 // ID is the participant's id, unique in the life of the process.
@@ -140,7 +141,7 @@ func (p *Participant) Wake() <-chan struct{} { return p.wake }
 // have waited too long. The packets are shared: they must not be written to.
 // Until Done they count as queued.
 func (p *Participant) Take(buf [][]byte, limit int, now int64) [][]byte {
-	return p.ring.take(buf, limit, now)
+	return p.ring.Take(buf, limit, now)
 }
 
 // Done reports what became of packets taken: handed to the transport, too
@@ -149,7 +150,7 @@ func (p *Participant) Done(sent, tooLarge, failed int) {
 	if sent > 0 {
 		p.lastSent.Store(max(p.relay.cfg.Now(), 1))
 	}
-	p.ring.done(sent, tooLarge, failed)
+	p.ring.Done(sent, tooLarge, failed)
 }
 
 func (p *Participant) wakeWriter() {
@@ -189,3 +190,5 @@ func parseID(s string) (uint64, bool) {
 	n, err := strconv.ParseUint(s[1:], 10, 64)
 	return n, err == nil && formatID(n) == s
 }
+
+func packetSize(pkt []byte) int { return len(pkt) }

@@ -129,7 +129,7 @@ func (r *Relay) Counts() ledger.Counts {
 	r.mu.Lock()
 	c := r.retired
 	for _, p := range r.live {
-		p.ring.addTo(&c)
+		p.ring.AddTo(&c)
 	}
 	r.mu.Unlock()
 	early, refused, late := r.early.Load(), r.refused.Load(), r.late.Load()

@@ -59,17 +59,17 @@ func (rm *room) view(mono int64) (view.Room, bool) {
 }
 
 func (p *Participant) view(mono int64) view.Participant {
-	q := p.ring.view(mono)
+	q := p.ring.View(mono)
 	refused := p.refused.Load()
-	q.dropped.Add(&refused)
+	q.Dropped.Add(&refused)
 	report, age := p.lastReport(mono)
 	v := view.Participant{
 		ID: p.id, Fingerprint: p.fingerprint, Alias: p.shownAlias, Remote: p.remote.String(), Transport: p.transport,
 		JoinedAt: p.joinedAt, Muted: p.muted.Load(), Tier: wire.Tier(p.tier.Load()).String(),
 		LossPct: report.LossPct(), RTTMS: float64(report.RTTMS()), JitterMS: float64(report.JitterMS()), ReportAgeS: -1,
 		Received: p.received.Load(), SeqGaps: p.gaps.Load(),
-		Delivered: q.delivered, Dropped: q.dropped.NonZero(), QueueDepth: q.depth, QueueCapacity: q.capacity,
-		QueueOldestMS: float64(q.oldest) / 1e6, Shard: p.shard,
+		Delivered: q.Delivered, Dropped: q.Dropped.NonZero(), QueueDepth: q.Depth, QueueCapacity: q.Capacity,
+		QueueOldestMS: float64(q.Oldest) / 1e6, Shard: p.shard,
 	}
 	v.DREDReconstructions, v.ClassicalPLC = p.recovery.dred.Load(), p.recovery.plc.Load()
 	if age >= 0 {
