@@ -246,7 +246,7 @@ func planRoomClose(e *Engine, c control.Command) (change, control.Result) {
 	}
 	return change{
 		plan: []string{
-			fmt.Sprintf("closes room %s and ends the connections of its %d participants", r.Name, len(r.Participants)),
+			fmt.Sprintf("closes room %s and ends the connections of its %d participants", r.Name, r.Local()),
 			"they may join again at once; lock the room first to keep them out",
 		},
 		apply: func(context.Context) error {
@@ -265,7 +265,7 @@ func planRoomLock(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "room %s is already locked", r.Name)
 	}
 	return change{
-		plan:  []string{fmt.Sprintf("locks room %s: its %d participants stay, nobody else can join", r.Name, len(r.Participants))},
+		plan:  []string{fmt.Sprintf("locks room %s: its %d participants stay, nobody else can join", r.Name, r.Local())},
 		apply: func(context.Context) error { return e.relay.LockRoom(r.Name, true) },
 		undo:  func() error { return e.relay.LockRoom(r.Name, false) },
 		ttl:   restrictTTL,
@@ -306,7 +306,7 @@ func planRoomPinTier(e *Engine, c control.Command) (change, control.Result) {
 		plan = fmt.Sprintf("lets the judge choose the tier of room %s again", r.Name)
 	}
 	return change{
-		plan:  []string{plan, fmt.Sprintf("tells its %d participants by one directive", len(r.Participants))},
+		plan:  []string{plan, fmt.Sprintf("tells its %d participants by one directive", r.Local())},
 		apply: func(context.Context) error { return e.relay.PinTier(r.Name, tier) },
 		undo:  func() error { return e.relay.PinTier(r.Name, "") },
 		lifts: tier == "",

@@ -192,7 +192,7 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 	}
 	people, rooms := 0, e.relay.Rooms(time.Now())
 	for _, r := range rooms {
-		people += len(r.Participants)
+		people += r.Local()
 	}
 	return change{
 		plan: []string{

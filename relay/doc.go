@@ -38,6 +38,9 @@
 //	Relay.mu     live participants, retired counts, source rules
 //	ring.mu      leaf: one receiver's queue and account
 //
+// Config.Global is called under stripe, and by CloseRoom under room.mu too;
+// an Uplink under none of them.
+//
 // Only CloseRoom nests stripe and room. Otherwise room.mu decides: a joiner
 // that finds its room dead starts again, so nobody joins a room that is being
 // removed.

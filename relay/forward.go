@@ -61,6 +61,9 @@ func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 		p.judgeReport(m.Report, now)
 	}
 	r.fanOut(shard, p, pkt, len(m.Payload), now)
+	if up := p.room.up; up != nil {
+		up.Out(p.id, pkt, now)
+	}
 }
 
 func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now int64) {

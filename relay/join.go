@@ -89,6 +89,7 @@ func (r *Relay) join(q JoinRequest, far *Far) (*Participant, error) {
 			rm.retier()
 		}
 		rm.roster.Load().wakeSignals()
+		rm.tellUplink()
 		return p, nil
 	}
 }
@@ -126,7 +127,7 @@ func (r *Relay) openRoom(name string, now time.Time) (*room, error) {
 	if strings.HasPrefix(name, callPrefix) {
 		seats = callSeats
 	}
-	rm := newRoom(name, seats, r.cfg.TierFloor, now)
+	rm := r.newRoom(name, seats, now)
 	st.rooms[name] = rm
 	return rm, nil
 }
@@ -136,11 +137,12 @@ func (r *Relay) openRoom(name string, now time.Time) (*room, error) {
 func (r *Relay) dropRoom(rm *room) {
 	st := r.stripe(rm.name)
 	st.mu.Lock()
-	defer st.mu.Unlock()
 	if st.rooms[rm.name] == rm {
 		delete(st.rooms, rm.name)
 		r.rooms.Add(-1)
 	}
+	st.mu.Unlock()
+	rm.closeUplink()
 }
 
 // enter decides under the room's mutex. again means that the room is dead.
@@ -224,6 +226,7 @@ func (p *Participant) leave(state uint32) {
 	if ro.version != before && !dead {
 		rm.retier()
 		ro.wakeSignals()
+		rm.tellUplink()
 	}
 }
 

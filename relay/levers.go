@@ -88,6 +88,7 @@ func (r *Relay) CloseRoom(name string) error {
 	if rm == nil {
 		return ErrNoRoom
 	}
+	rm.closeUplink()
 	for _, m := range rm.roster.Load().members {
 		m.leave(stateExpelled)
 		m.hangUp("room closed")
@@ -118,7 +119,7 @@ func (r *Relay) takeDown(name string) *room {
 		r.rooms.Add(-1)
 		return rm
 	}
-	next := newRoom(name, rm.seats, rm.floor, rm.createdAt)
+	next := r.newRoom(name, rm.seats, rm.createdAt)
 	next.locked = rm.locked
 	next.pin.Store(rm.pin.Load())
 	next.retier()

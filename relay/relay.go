@@ -36,6 +36,11 @@ type Config struct {
 	// anybody, but for the rooms of calls.
 	Forwarding bool
 
+	// Global is asked when a room is opened: a room that other relays take
+	// part in gets its uplink, and the members elsewhere that are known. Locks
+	// are held: it must neither wait nor call the relay. Nil: no room does.
+	Global func(*GlobalRoom) (Uplink, *Remotes)
+
 	// Now is the monotonic clock of every int64 time here, in ns: since New.
 	Now func() int64
 }

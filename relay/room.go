@@ -20,6 +20,7 @@ const (
 type roster struct {
 	version uint64 // grows with each join and leave, from 1
 	members []*Participant
+	remotes *Remotes // members at other relays; nil: none
 
 	once   sync.Once // guards the building of update
 	update *wire.RoomUpdate
@@ -30,16 +31,22 @@ type roster struct {
 // build a thousand lists.
 func (ro *roster) roomUpdate() *wire.RoomUpdate {
 	ro.once.Do(func() {
-		u := &wire.RoomUpdate{Count: uint32(len(ro.members)), Participants: make([]wire.RoomParticipant, len(ro.members))}
-		for i, m := range ro.members {
-			u.Participants[i].Fingerprint = m.fingerprint
-			if m.alias != "" {
-				u.Participants[i].Alias = &m.alias
-			}
-		}
-		ro.update = u
+		list := append(ro.locals(), ro.remotes.list()...)
+		ro.update = &wire.RoomUpdate{Count: uint32(len(list)), Participants: list}
 	})
 	return ro.update
+}
+
+// locals is the part of the list that is here.
+func (ro *roster) locals() []wire.RoomParticipant {
+	list := make([]wire.RoomParticipant, len(ro.members))
+	for i, m := range ro.members {
+		list[i].Fingerprint = m.fingerprint
+		if m.alias != "" {
+			list[i].Alias = &m.alias
+		}
+	}
+	return list
 }
 
 func (ro *roster) wakeSignals() {
@@ -58,6 +65,7 @@ type room struct {
 	createdAt time.Time
 	seats     int
 	floor     wire.Tier
+	up        Uplink // to other relays; nil: the room is of this node alone
 
 	// Any goroutine (atomic).
 	roster    atomic.Pointer[roster] // never nil; stored under mu
@@ -72,11 +80,15 @@ type room struct {
 	locked bool // by an operator
 }
 
-func newRoom(name string, seats int, floor wire.Tier, now time.Time) *room {
-	rm := &room{name: name, createdAt: now, seats: seats, floor: floor}
-	rm.roster.Store(&roster{})
+func (r *Relay) newRoom(name string, seats int, now time.Time) *room {
+	rm := &room{name: name, createdAt: now, seats: seats, floor: r.cfg.TierFloor}
+	ro := &roster{}
+	if r.cfg.Global != nil {
+		rm.up, ro.remotes = r.cfg.Global(&GlobalRoom{relay: r, rm: rm})
+	}
+	rm.roster.Store(ro)
 	rm.pin.Store(noPin)
-	rm.directive.Store(uint64(max(wire.Good, floor)))
+	rm.directive.Store(uint64(max(wire.Good, rm.floor)))
 	return rm
 }
 
@@ -98,7 +110,7 @@ func (rm *room) addLocked(p *Participant) {
 	members := make([]*Participant, len(old.members)+1)
 	copy(members, old.members)
 	members[len(old.members)] = p
-	rm.roster.Store(&roster{version: old.version + 1, members: members})
+	rm.roster.Store(&roster{version: old.version + 1, members: members, remotes: old.remotes})
 }
 
 func (rm *room) removeLocked(p *Participant) {
@@ -109,7 +121,7 @@ func (rm *room) removeLocked(p *Participant) {
 	}
 	members := make([]*Participant, 0, len(old.members)-1)
 	members = append(append(members, old.members[:i]...), old.members[i+1:]...)
-	rm.roster.Store(&roster{version: old.version + 1, members: members})
+	rm.roster.Store(&roster{version: old.version + 1, members: members, remotes: old.remotes})
 }
 
 // weakest is the member whose tier is the lowest, the worse report first among

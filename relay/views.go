@@ -43,7 +43,7 @@ func (rm *room) view(mono int64) (view.Room, bool) {
 	}
 	d := rm.directive.Load()
 	v := view.Room{
-		Name: rm.name, Locked: locked, Tier: wire.Tier(d & 0xff).String(), CreatedAt: rm.createdAt,
+		Name: rm.name, Global: rm.up != nil, Locked: locked, Tier: wire.Tier(d & 0xff).String(), CreatedAt: rm.createdAt,
 		Directives: d >> 16, Participants: make([]view.Participant, len(ro.members)),
 	}
 	if pin := rm.pin.Load(); pin != noPin {
@@ -55,6 +55,7 @@ func (rm *room) view(mono int64) (view.Room, bool) {
 	for i, m := range ro.members {
 		v.Participants[i] = m.view(mono)
 	}
+	v.Participants = ro.remotes.views(v.Participants)
 	return v, true
 }
 

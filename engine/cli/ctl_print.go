@@ -56,7 +56,7 @@ func drops(m map[string]uint64) string {
 func printStatus(w io.Writer, s *view.Snapshot) error {
 	people := 0
 	for i := range s.Rooms {
-		people += len(s.Rooms[i].Participants)
+		people += s.Rooms[i].Local()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, %s, up %s, snapshot %s old\n", safe(s.Node.State), safe(s.Node.Health.Verdict), safe(s.Node.Version),

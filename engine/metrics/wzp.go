@@ -16,11 +16,11 @@ func families() []family {
 // wzp 5.21). Those it has no figures for are left out rather than left at zero.
 func wzpFamilies() []family {
 	return []family{
-		gaugeOf("wzp_relay_active_sessions", "Participants in rooms.", participants),
+		gaugeOf("wzp_relay_active_sessions", "Participants in rooms, those of other relays not counted.", participants),
 		gaugeOf("wzp_relay_active_rooms", "Rooms with somebody in them.", func(s *view.Snapshot) float64 {
 			n := 0.0
 			for i := range s.Rooms { // a lock keeps a room that is empty
-				n += truth(len(s.Rooms[i].Participants) > 0)
+				n += truth(s.Rooms[i].Local() > 0)
 			}
 			return n
 		}),
@@ -86,7 +86,7 @@ func perProbe(name, help string, f func(*view.Probe) float64) family {
 func participants(s *view.Snapshot) float64 {
 	n := 0
 	for i := range s.Rooms {
-		n += len(s.Rooms[i].Participants)
+		n += s.Rooms[i].Local()
 	}
 	return float64(n)
 }

@@ -176,24 +176,6 @@ type Participant struct {
 	LastDeliveredMS float64 `json:"last_delivered_ms"` // since they were last handed a packet; -1: never
 }
 
-// Link is a federation link.
-type Link struct {
-	Label          string            `json:"label"`
-	TLSFingerprint string            `json:"tls_fingerprint"`
-	Direction      string            `json:"direction"`
-	State          string            `json:"state"`
-	Since          time.Time         `json:"since"`
-	RTTMS          float64           `json:"rtt_ms"`
-	Verified       bool              `json:"verified"`
-	Rooms          []string          `json:"rooms"`
-	Received       uint64            `json:"received"`
-	Forwarded      uint64            `json:"forwarded"`
-	Deduped        uint64            `json:"deduped"`
-	Dropped        map[string]uint64 `json:"dropped"`
-	QueueDepth     int               `json:"queue_depth"`
-	LastError      string            `json:"last_error"`
-}
-
 // Signal is the signalling plane.
 type Signal struct {
 	Registered   int    `json:"registered"` // identities

@@ -41,3 +41,10 @@ func ParseFederated(b []byte) (room [RoomHashSize]byte, p Packet, err error) {
 	}
 	return [RoomHashSize]byte(b), p, nil
 }
+
+// Between signalboxes a federation datagram may begin with a tag that is no
+// room's. The sender knows that the receiver reads these.
+const (
+	TagTrunk = ^uint64(0)     // a trunk frame of federation datagrams follows (2.4)
+	TagTrace = ^uint64(0) - 1 // four bytes of a trace id and one federation datagram follow
+)

@@ -39,14 +39,15 @@ func (m *PresenceUpdate) fields() []field {
 // RouteQuery asks a probed relay for the way to a client (5.14).
 type RouteQuery struct {
 	Fingerprint string
-	TTL         uint8 // hops
+	TTL         uint8   // hops
+	Trace       *string // between signalboxes: what to tell of; others ignore it
 }
 
 // Variant implements Signal.
 func (*RouteQuery) Variant() string { return "RouteQuery" }
 
 func (m *RouteQuery) fields() []field {
-	return []field{{"fingerprint", &m.Fingerprint, required}, {"ttl", &m.TTL, required}}
+	return []field{{"fingerprint", &m.Fingerprint, required}, {"ttl", &m.TTL, required}, {"trace", &m.Trace, optSkip}}
 }
 
 // RouteResponse answers RouteQuery.
@@ -54,13 +55,21 @@ type RouteResponse struct {
 	Fingerprint string
 	Found       bool
 	RelayChain  []string // addresses and ports
+	Trace       *string  // between signalboxes: the query's
+	Told        *string  // between signalboxes: what there is to tell, JSON
 }
 
 // Variant implements Signal.
 func (*RouteResponse) Variant() string { return "RouteResponse" }
 
 func (m *RouteResponse) fields() []field {
-	return []field{{"fingerprint", &m.Fingerprint, required}, {"found", &m.Found, required}, {"relay_chain", &m.RelayChain, required}}
+	return []field{
+		{"fingerprint", &m.Fingerprint, required},
+		{"found", &m.Found, required},
+		{"relay_chain", &m.RelayChain, required},
+		{"trace", &m.Trace, optSkip},
+		{"told", &m.Told, optSkip},
+	}
 }
 
 // SessionForward is defined and unused.
@@ -96,37 +105,42 @@ func (m *SessionForwardAck) fields() []field {
 
 // FederationHello opens a federation link (4.5).
 type FederationHello struct {
-	TLSFingerprint string // 95 characters, pairs of hex digits and colons (1.2)
+	TLSFingerprint string  // 95 characters, pairs of hex digits and colons (1.2)
+	Signalbox      *string // between signalboxes: what it can do beyond 5.13; others ignore it
 }
 
 // Variant implements Signal.
 func (*FederationHello) Variant() string { return "FederationHello" }
 
 func (m *FederationHello) fields() []field {
-	return []field{{"tls_fingerprint", &m.TLSFingerprint, required}}
+	return []field{{"tls_fingerprint", &m.TLSFingerprint, required}, {"signalbox", &m.Signalbox, optSkip}}
 }
 
 // GlobalRoomActive announces the members of a global room (5.13).
 type GlobalRoomActive struct {
 	Room         string
 	Participants []RoomParticipant
+	Via          *string // between signalboxes: where the participants are; others ignore it
 }
 
 // Variant implements Signal.
 func (*GlobalRoomActive) Variant() string { return "GlobalRoomActive" }
 
 func (m *GlobalRoomActive) fields() []field {
-	return []field{{"room", &m.Room, required}, {"participants", &m.Participants, defaulted}}
+	return []field{{"room", &m.Room, required}, {"participants", &m.Participants, defaulted}, {"via", &m.Via, optSkip}}
 }
 
 // GlobalRoomInactive says that a global room has no members here (5.13).
-type GlobalRoomInactive struct{ Room string }
+type GlobalRoomInactive struct {
+	Room string
+	Via  *string // as in GlobalRoomActive
+}
 
 // Variant implements Signal.
 func (*GlobalRoomInactive) Variant() string { return "GlobalRoomInactive" }
 
 func (m *GlobalRoomInactive) fields() []field {
-	return []field{{"room", &m.Room, required}}
+	return []field{{"room", &m.Room, required}, {"via", &m.Via, optSkip}}
 }
 
 // FederatedSignalForward carries a client's signal to another relay (5.12).

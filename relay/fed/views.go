@@ -1,0 +1,81 @@
+package fed
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"signalbox/engine/ledger"
+	"signalbox/engine/view"
+	"signalbox/relay"
+)
+
+// normal is a fingerprint in the form in which they are compared (1.2).
+func normal(fp string) string { return strings.ToLower(strings.ReplaceAll(fp, ":", "")) }
+
+// Links is every peer, by name; at is the wall clock's time of now.
+func (m *Mesh) Links(now int64, at time.Time) []view.Link {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]view.Link, 0, len(m.peers))
+	for _, p := range m.sortedPeers() {
+		out = append(out, m.viewLocked(p, now, at))
+	}
+	return out
+}
+
+func (m *Mesh) viewLocked(p *peer, now int64, at time.Time) view.Link {
+	drops := p.drops.Load()
+	drops.Add(&p.outDrops)
+	v := view.Link{
+		Label: relay.Sanitize(p.name()), TLSFingerprint: colons(p.Fingerprint), URL: p.URL, Direction: "inbound", State: "down",
+		Since: at.Add(-time.Duration(now - p.since)).UTC(), Rooms: []string{}, Received: p.in.Load(), Deduped: p.deduped.Load(),
+		Forwarded: p.out, LastError: relay.Sanitize(p.lastErr), QueueCapacity: m.cfg.QueueCapacity, Members: p.members, Found: p.Found,
+	}
+	if p.URL != "" {
+		v.Direction = "outbound"
+		v.State = "connecting"
+		if p.lastErr != "" {
+			v.State = "down"
+		}
+	}
+	for name := range p.rooms {
+		v.Rooms = append(v.Rooms, relay.Sanitize(name))
+	}
+	slices.Sort(v.Rooms)
+	if len(v.Rooms) > maxShown {
+		v.Rooms = v.Rooms[:maxShown]
+	}
+	for i, l := range p.links {
+		q := l.ring.View(now)
+		v.Forwarded += q.Delivered
+		drops.Add(&q.Dropped)
+		if i > 0 || p.primary == nil {
+			continue
+		}
+		v.State, v.Verified, v.Remote, v.Signalbox = "up", l.verified, l.t.RemoteAddr(), l.box.Load()
+		v.Direction = "inbound"
+		if l.outbound {
+			v.Direction = "outbound"
+		}
+		v.QueueDepth, v.QueueOldestMS = q.Depth, float64(q.Oldest)/1e6
+		v.RTTMS = float64(l.t.RTT()) / 1e6
+		v.SilentMS = float64(max(0, now-l.lastHeard.Load())) / 1e6
+		v.LastError = ""
+	}
+	if p.muted.Load() {
+		v.Muted = true
+		if v.State == "up" {
+			v.State = "muted"
+		}
+	}
+	v.Connections = len(p.links)
+	v.Dropped = drops.NonZero()
+	return v
+}
+
+// maxShown is how many rooms a link's row names.
+const maxShown = 64
+
+// Refused are the packets refused or lost by reason, over all links.
+func (m *Mesh) Refused() ledger.Drops { return m.refused.Load() }
