@@ -70,6 +70,8 @@ func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
 		room = rawPrefix + room
 	} else if err := roomName(room); err != nil {
 		return web.Place{}, err
+	} else {
+		room = e.roomFor(room)
 	}
 	p, err := e.join(relay.JoinRequest{
 		Room: room, Fingerprint: v.Fingerprint, Alias: v.Alias, Remote: v.Remote, Transport: "ws", Now: time.Now(),

@@ -59,6 +59,9 @@ var planners = map[control.Kind]planner{
 	control.RoutingTrace:      planTrace,
 	control.CallHangup:        planCallHangup,
 	control.ClientDrop:        planClientDrop,
+	control.LinkReconnect:     planLinkReconnect,
+	control.LinkMute:          planLinkMute,
+	control.LinkUnmute:        planLinkUnmute,
 	control.NodeDrain:         planDrain,
 	control.NodeUndrain:       planUndrain,
 	control.NodeLogLevel:      planLogLevel,
@@ -142,13 +145,8 @@ func tidy(c *control.Command) {
 	}
 }
 
-// unplanned refuses a kind there is no planner for: those that need a part this
-// version does not have, and those nobody has.
+// unplanned refuses a kind there is no planner for.
 func unplanned(c control.Command) control.Result {
-	switch c.Kind {
-	case control.LinkReconnect, control.LinkMute, control.LinkUnmute:
-		return control.Fail(control.NotFound, "there is no link %q: this version keeps no federation links", clean(c.Target))
-	}
 	names := make([]string, 0, len(planners))
 	for _, known := range control.Kinds() {
 		names = append(names, string(known))

@@ -33,6 +33,7 @@ func (e *Engine) openRooms() {
 		QueueCapacity: r.QueueCapacity, QueueMaxAge: r.QueueMaxAge, ClientPPS: r.ClientPPS, ClientBPS: r.ClientBPS,
 		Forwarding: e.cfg.Legacy.RemoteRelay != "",
 		Now:        e.mono,
+		Global:     e.uplink,
 	})
 }
 
@@ -42,6 +43,7 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.tlsCert = tlsCert
 	dhtCert, err := e.keys.DHTCertificate()
 	if err != nil {
 		return nil, err
@@ -89,6 +91,7 @@ func (e *Engine) compose(disk state.Disk) error {
 	if err != nil {
 		return err
 	}
+	e.openFederation()
 	if err := e.openDirectory(); err != nil {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}

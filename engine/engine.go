@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,7 @@ type Engine struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	keys    *state.Keys
+	tlsCert tls.Certificate // of the relay, shown to clients and to other relays
 	edge    *quicnet.Endpoint
 	relay   *relay.Relay
 	dht     *dht.Node
@@ -103,6 +105,7 @@ type Engine struct {
 	handshakes  handshakeTimes
 	endings     endingLog
 	directory   directory
+	fed         federation
 	flight      *flight.Recorder // constant after New
 	wzpParts                     // constant after New
 

@@ -75,7 +75,7 @@ func until(t *testing.T, e *engine.Engine, what string, cond func(*view.Snapshot
 
 func closes(t *testing.T, s *view.Snapshot) {
 	t.Helper()
-	for name, p := range map[string]view.Plane{"media": s.Ledger.Media, "dht": s.Ledger.DHT} {
+	for name, p := range map[string]view.Plane{"media": s.Ledger.Media, "federation": s.Ledger.Federation, "dht": s.Ledger.DHT} {
 		var dropped uint64
 		for _, n := range p.Dropped {
 			dropped += n

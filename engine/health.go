@@ -70,6 +70,7 @@ func (j *judge) verdict(s *view.Snapshot) {
 	for i := range s.Rooms {
 		cs = append(cs, j.roomCauses(&s.Rooms[i], s.At)...)
 	}
+	cs = append(cs, j.linkCauses(s)...)
 	cs = append(cs, j.nodeCauses(s)...)
 	cs = append(cs, j.dhtCauses(s)...)
 	cs = append(cs, forwardCauses(s.Forward)...)

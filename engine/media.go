@@ -54,7 +54,7 @@ func (h mediaHandler) Describe(m *mediaMsg) string {
 // serveMedia runs one media room connection until it ends (spec wzp 4.3).
 func (e *Engine) serveMedia(ctx context.Context, c *quicnet.Conn) {
 	start := time.Now()
-	room := c.ServerName()
+	room := e.roomFor(c.ServerName())
 	end := func(subject, reason string) {
 		c.Close(0, closeReason)
 		e.endings.add(view.Ending{

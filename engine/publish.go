@@ -63,7 +63,7 @@ func (e *Engine) guarded(role string, f func()) {
 func (e *Engine) publish(now time.Time) {
 	start := time.Now()
 	e.seq++
-	s := &view.Snapshot{Seq: e.seq, At: now.UTC(), Links: []view.Link{}}
+	s := &view.Snapshot{Seq: e.seq, At: now.UTC(), Links: e.fed.mesh.Links(e.mono(), now), Refusals: e.fed.listRefusals()}
 	s.Shards = append(e.media.Views(now), e.dhtq.Views(now)...)
 	s.Rooms = e.relay.Rooms(now)
 	s.Sources = e.relay.Sources()
@@ -128,13 +128,14 @@ func (e *Engine) ledger() view.Ledger {
 	kernel.Refuse(ledger.Kernel, e.usage.slow.kernel.UDPRcvbufErrors)
 	media.Add(&kernel)
 
+	links := e.fed.mesh.Counts()
 	d, handled := e.dhtq.CountsProcessed()
 	d.Copies += handled // one message is one copy, delivered once handled
 	d.Delivered += handled
 	refused := e.dhtRefused.Load()
 	n := refused.Total()
 	d.Add(&ledger.Counts{Received: n, Copies: n, Dropped: refused})
-	return view.Ledger{Media: plane(&media), Federation: plane(&ledger.Counts{}), DHT: plane(&d)}
+	return view.Ledger{Media: plane(&media), Federation: plane(&links), DHT: plane(&d)}
 }
 
 func plane(c *ledger.Counts) view.Plane {

@@ -40,6 +40,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.serveWeb(gctx) })
 	g.Go(func() error { e.publishLoop(gctx); return nil })
 	g.Go(func() error { e.directoryLoop(gctx); return nil })
+	g.Go(func() error { e.federate(gctx); return nil })
 	g.Go(func() error { e.saver.loop(gctx); return nil })
 	g.Go(func() error { e.signalLoop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
@@ -109,11 +110,8 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 		e.serveSignal(ctx, c)
 	case "_probe":
 		e.serveProbe(ctx, c)
-	case "_federation":
-		// Closed cleanly and visibly rather than taken for a room: these names
-		// can never be rooms (spec wzp 1.3).
-		c.Close(0, closeReason)
-		e.event(view.Event{Kind: "unserved", Severity: view.Warn, Subject: sni, Message: fmt.Sprintf("%s asked for %s, which this version does not serve", c.RemoteAddr(), sni)})
+	case sniFederation:
+		e.serveFederation(ctx, c)
 	default:
 		if strings.HasPrefix(sni, rawPrefix) {
 			c.Close(0, closeReason)

@@ -40,6 +40,8 @@ type Config struct {
 	Auth     Auth     `koanf:"auth"`
 	Flight   Flight   `koanf:"flight"`
 
+	Federation Federation `koanf:"federation"`
+
 	Peers       []Peer       `koanf:"peers"`
 	Trusted     []Trusted    `koanf:"trusted"`
 	GlobalRooms []GlobalRoom `koanf:"global_rooms"`
@@ -159,6 +161,13 @@ type Trusted struct {
 	Unproven    bool   `koanf:"unproven"` // admit although it cannot prove who it is
 }
 
+// Federation is how far other relays are trusted.
+type Federation struct {
+	Discover bool `koanf:"discover"` // link to relays that the DHT lists for our global rooms
+	LinkPPS  int  `koanf:"link_pps"` // packets/s one relay may send
+	RoomPPS  int  `koanf:"room_pps"` // packets/s one relay may send to one room
+}
+
 // GlobalRoom is a room shared over federation links.
 type GlobalRoom struct {
 	Name string `koanf:"name"`
@@ -204,6 +213,8 @@ func Default() Config {
 		Signal: Signal{MaxClients: 10_000, RingTimeout: time.Minute},
 		Auth:   Auth{Timeout: 5 * time.Second, MaxConcurrent: 32, CacheTTL: time.Minute},
 		Flight: Flight{Keep: 30 * time.Minute, MemBytes: 64 << 20, FileBytes: 256 << 20, Trace: TraceAfter},
+
+		Federation: Federation{LinkPPS: 50_000, RoomPPS: 2000},
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -111,6 +112,8 @@ func (c *Config) validateLimits(k *checker) {
 			k.fail("signal.presence_from", "%v", err)
 		}
 	}
+	between(k, "federation.link_pps", c.Federation.LinkPPS, 50, 10_000_000)
+	between(k, "federation.room_pps", c.Federation.RoomPPS, 50, 10_000_000)
 	k.oneOf("flight.trace", c.Flight.Trace, TraceAfter, TraceAlways, TraceOff)
 	between(k, "flight.keep", c.Flight.Keep, time.Minute, 24*time.Hour)
 	between(k, "flight.mem_bytes", c.Flight.MemBytes, 1<<20, 4<<30)
@@ -163,11 +166,13 @@ func (c *Config) warnings(o Origins) []string {
 		out = append(out, "static_dir has no effect: it is served beside the WebSocket bridge, and ws_addr is off")
 	}
 	for _, p := range c.Peers {
+		out = append(out, unmatchable("peers", cmp.Or(p.Label, p.URL), p.Fingerprint)...)
 		if p.Unproven {
 			out = append(out, fmt.Sprintf("peers: %s is admitted although it cannot prove who it is", cmp.Or(p.Label, p.URL)))
 		}
 	}
 	for _, t := range c.Trusted {
+		out = append(out, unmatchable("trusted", cmp.Or(t.Label, t.Fingerprint), t.Fingerprint)...)
 		if t.Unproven {
 			out = append(out, fmt.Sprintf("trusted: %s is admitted although it cannot prove who it is", cmp.Or(t.Label, t.Fingerprint)))
 		}
@@ -175,12 +180,17 @@ func (c *Config) warnings(o Origins) []string {
 	return out
 }
 
+// unmatchable warns of a fingerprint that no certificate has.
+func unmatchable(key, name, fingerprint string) []string {
+	if b, err := hex.DecodeString(strings.ReplaceAll(fingerprint, ":", "")); err == nil && len(b) == 32 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: the fingerprint of %s is not 32 bytes in hex, as tls_fingerprint on the ready line is: no relay can match it", key, name)}
+}
+
 // unserved are the accepted keys that nothing is made of.
 var unserved = []struct{ key, why string }{
-	{"peers", "federation is not built, no link is made"},
-	{"trusted", "federation is not built, no link is admitted"},
-	{"global_rooms", "federation is not built, rooms stay on this node"},
-	{"trunking_enabled", "packets travel one to a datagram, towards clients always: none of them can read trunks; towards federation links too, whose relays cannot either"},
+	{"trunking_enabled", "towards clients packets travel one to a datagram always, since none of them can read trunks; between signalboxes they travel together without being asked to"},
 	{"event_log", "the file is made, but there are no federation events to write"},
 	{"jitter_target_depth", "wzp-relay ignores it too"},
 	{"jitter_max_depth", "wzp-relay ignores it too"},

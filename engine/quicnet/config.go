@@ -19,6 +19,10 @@ const (
 // (spec wzp 1.3).
 const DefaultServerName = "default"
 
+// RelayServerName is what one relay asks another for (spec wzp 1.3). Whoever
+// does is asked for a certificate; see Conn.PeerCertificate.
+const RelayServerName = "_federation"
+
 // RetryMode says when a client's address must be proved by a Retry.
 type RetryMode string
 

@@ -19,6 +19,7 @@ type DialConfig struct {
 	ServerName string          // sent as SNI; empty or an IP address: none is sent
 	Cert       tls.Certificate // client certificate; needed for ALPNDHT
 	ExpectID   [32]byte        // ALPNDHT: who it must be, ErrWrongPeer otherwise; zero: anyone
+	ExpectCert [32]byte        // ALPNWZP: SHA-256 of the certificate it must show, ErrWrongPeer otherwise; zero: anyone
 }
 
 // dialer is a transport that connections leave from.

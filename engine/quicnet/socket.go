@@ -31,6 +31,7 @@ type socket struct {
 
 	// Any goroutine (atomic).
 	sendErrors atomic.Uint64
+	black      atomic.Pointer[map[netip.AddrPort]bool] // what is sent there is lost; nil: nothing is
 }
 
 // openSocket binds addr. An IPv4 address gets an IPv4 socket, "[::]" a dual
@@ -109,6 +110,9 @@ func growBuffer(fd, want, opt, force int) (int, error) {
 
 // WriteMsgUDP is what quic-go sends with.
 func (s *socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if black := s.black.Load(); black != nil && (*black)[canonical(addr)] {
+		return len(b), len(oob), nil
+	}
 	n, oobn, err = s.send(b, oob, addr)
 	if err == nil {
 		return n, oobn, nil

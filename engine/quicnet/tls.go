@@ -18,6 +18,10 @@ func serverTLS(cfg *Config) *tls.Config {
 		Certificates: []tls.Certificate{cfg.TLSCert}, SessionTicketsDisabled: true,
 	}
 	dht := dhtServerTLS(cfg.DHTCert, ALPNDHT)
+	// Another relay is asked who it is. Those of the original have nothing to
+	// show, which is not held against them here; clients are not even asked.
+	relay := wzp.Clone()
+	relay.ClientAuth = tls.RequestClientCert
 	choose := func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if !validServerName(h.ServerName) {
 			return nil, errors.New("server name is no printable ASCII of at most 253 characters")
@@ -25,6 +29,9 @@ func serverTLS(cfg *Config) *tls.Config {
 		for _, p := range h.SupportedProtos {
 			switch p {
 			case ALPNWZP:
+				if lowerASCII(h.ServerName) == RelayServerName {
+					return relay, nil
+				}
 				return wzp, nil
 			case ALPNDHT:
 				return dht, nil
@@ -54,6 +61,10 @@ func dhtServerTLS(cert tls.Certificate, alpn string) *tls.Config {
 
 // clientTLS is for dialling. Who the wzp server is nobody checks (spec wzp
 // 1.1); a DHT server must prove the id the dialler expects.
+	// Another relay is asked who it is. Those of the original have nothing to
+	// show, which is not held against them here; clients are not even asked.
+	relay := wzp.Clone()
+	relay.ClientAuth = tls.RequestClientCert
 func clientTLS(d DialConfig) (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{d.ALPN}, ServerName: d.ServerName,
@@ -66,6 +77,10 @@ func clientTLS(d DialConfig) (*tls.Config, error) {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	if d.ALPN != ALPNDHT && d.ALPN != alpnRelayed {
+	// Another relay is asked who it is. Those of the original have nothing to
+	// show, which is not held against them here; clients are not even asked.
+	relay := wzp.Clone()
+	relay.ClientAuth = tls.RequestClientCert
 		return c, nil
 	}
 	if len(d.Cert.Certificate) == 0 {
@@ -82,6 +97,18 @@ func clientTLS(d DialConfig) (*tls.Config, error) {
 		return nil
 	}
 	return c, nil
+}
+
+// pinned compares the certificate that was shown; crypto/tls has checked that
+// the server holds its key.
+func pinned(cs tls.ConnectionState, want [32]byte) error {
+	if len(cs.PeerCertificates) == 0 {
+		return fmt.Errorf("%w: no certificate", ErrWrongPeer)
+	}
+	if got := sha256.Sum256(cs.PeerCertificates[0].Raw); got != want {
+		return fmt.Errorf("%w: its certificate is %x, the pinned one %x", ErrWrongPeer, got[:8], want[:8])
+	}
+	return nil
 }
 
 // PeerID is the DHT id of a key: SHA-256 of it.

@@ -30,6 +30,16 @@ type Link struct {
 	SilentMS       float64           `json:"silent_ms"` // since anything was heard
 }
 
+// Refusal is a relay that was not let in.
+type Refusal struct {
+	At          time.Time `json:"at"`
+	Remote      string    `json:"remote"`
+	Fingerprint string    `json:"fingerprint"` // as it claims
+	Reason      string    `json:"reason"`
+	Line        string    `json:"line"` // of the configuration, which would let it in; empty: none would
+	Count       uint64    `json:"count"`
+}
+
 // Local counts the participants that are on this node.
 func (r *Room) Local() int {
 	n := 0

@@ -29,6 +29,7 @@ type Snapshot struct {
 	Endings []Ending  `json:"endings"`
 	Audit   AuditFile `json:"audit"`
 
+	Refusals []Refusal `json:"link_refusals"`       // relays that were not let in, newest first
 	Forward  *Forward  `json:"forward,omitempty"`   // nil: rooms are on this node
 	EventLog *EventLog `json:"event_log,omitempty"` // nil: none is written
 	Probes   []Probe   `json:"probes,omitempty"`

@@ -75,16 +75,9 @@ type Up struct {
 func (m *Mesh) Up(u Up, now int64) (*Link, string) {
 	m.mu.Lock()
 	p := m.peers[u.Fingerprint]
-	why := ""
-	switch {
-	case p == nil:
-		why = "not a relay we know"
-	case !u.Verified && slices.ContainsFunc(p.links, func(l *Link) bool { return l.verified }):
-		why = "the relay has a verified link already"
-	}
-	if why != "" {
+	if p == nil {
 		m.mu.Unlock()
-		return nil, why
+		return nil, "not a relay we know"
 	}
 	m.gen++
 	l := &Link{

@@ -203,6 +203,15 @@ func (m *Mesh) Linked(fingerprint string) bool {
 	return p != nil && len(p.links) > 0
 }
 
+// Settled says whether there is a connection that has proved to be the relay's:
+// nobody needs to dial it.
+func (m *Mesh) Settled(fingerprint string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.peers[fingerprint]
+	return p != nil && slices.ContainsFunc(p.links, func(l *Link) bool { return l.verified })
+}
+
 // Preferred says whether, of two relays that dial each other, it is ours to.
 func (m *Mesh) Preferred(fingerprint string) bool { return m.cfg.Self < fingerprint }
 
@@ -362,4 +371,29 @@ func (p *peer) unknownEvent(now int64) (view.Event, bool) {
 	msg := fmt.Sprintf("%s has sent %d packets for rooms that are unknown here, the last with tag %016x", p.name(), n-p.said.count, p.unknown.Load())
 	p.said = saying{n, now}
 	return view.Event{Kind: "unknown_room", Severity: view.Warn, Subject: p.name(), Message: msg}, true
+}
+
+// Isolated says whether nobody is linked.
+func (m *Mesh) Isolated() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if p.primary != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// FoundCount is how many peers the directory has given.
+func (m *Mesh) FoundCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, p := range m.peers {
+		if p.Found {
+			n++
+		}
+	}
+	return n
 }
