@@ -82,13 +82,16 @@ type room struct {
 
 func (r *Relay) newRoom(name string, seats int, now time.Time) *room {
 	rm := &room{name: name, createdAt: now, seats: seats, floor: r.cfg.TierFloor}
-	ro := &roster{}
-	if r.cfg.Global != nil {
-		rm.up, ro.remotes = r.cfg.Global(&GlobalRoom{relay: r, rm: rm})
-	}
-	rm.roster.Store(ro)
+	rm.roster.Store(&roster{})
 	rm.pin.Store(noPin)
 	rm.directive.Store(uint64(max(wire.Good, rm.floor)))
+	if r.cfg.Global != nil { // last: packets may come from there at once
+		g := &GlobalRoom{relay: r, rm: rm}
+		var re *Remotes
+		if rm.up, re = r.cfg.Global(g); re != nil {
+			g.SetRemotes(re)
+		}
+	}
 	return rm
 }
 
