@@ -91,7 +91,6 @@ func (e *Engine) compose(disk state.Disk) error {
 	if err != nil {
 		return err
 	}
-	e.openFederation()
 	if err := e.openDirectory(); err != nil {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signalbox/engine/view"
+	"signalbox/relay"
 )
 
 // quietAfterMS is how long someone may be silent before that is the answer.
@@ -24,7 +25,7 @@ func (e *Engine) Explain(from, to string) view.Explanation {
 	if base == nil {
 		base = s
 	}
-	return explain(&recent{s: s, base: base}, from, to)
+	return explain(&recent{s: s, base: base, across: e.federatedHops}, from, to)
 }
 
 func explain(r *recent, from, to string) view.Explanation {
@@ -39,15 +40,22 @@ func explain(r *recent, from, to string) view.Explanation {
 		x.Verdict = fmt.Sprintf("no participant here is %q: they are not connected to this node%s", clean(who), keptOut(r.s))
 		return x
 	}
-	x.Hops = append(x.Hops, r.senderHop(fp))
-	if sh := shardOf(r.s, fp.Shard); sh != nil {
-		x.Hops = append(x.Hops, r.shardHop(sh, fp))
+	if fp.Transport != relay.Federated {
+		x.Hops = append(x.Hops, r.senderHop(fp))
+		if sh := shardOf(r.s, fp.Shard); sh != nil {
+			x.Hops = append(x.Hops, r.shardHop(sh, fp))
+		}
+	}
+	if r.across != nil && (fp.Transport == relay.Federated || tp.Transport == relay.Federated) {
+		x.Hops = append(x.Hops, r.across(r.s, fr, fp, tp)...)
 	}
 	x.Hops = append(x.Hops, r.roomHop(fr, tr))
 	if r.s.Forward != nil {
 		x.Hops = append(x.Hops, remoteHop(r.s.Forward, fp, r.s.At))
 	}
-	x.Hops = append(x.Hops, r.receiverHop(tp, fp))
+	if tp.Transport != relay.Federated {
+		x.Hops = append(x.Hops, r.receiverHop(tp, fp))
+	}
 	x.Verdict = fmt.Sprintf("packets of %s reach %s through this node; what is left is their own side", participantName(fp), participantName(tp))
 	for _, h := range x.Hops {
 		if h.Verdict != "ok" {

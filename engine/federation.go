@@ -68,6 +68,9 @@ func (e *Engine) openFederation() {
 		cfg.Peers = append(cfg.Peers, fed.Peer{Fingerprint: state.NormalFingerprint(t.Fingerprint), Label: t.Label})
 	}
 	f.mesh = fed.New(cfg, uint64(e.started.UnixMicro()))
+	if f.on {
+		e.hub.SetRemote(relayWay{e})
+	}
 }
 
 // uplink is for the relay: rooms that are shared get their way out.
@@ -106,7 +109,12 @@ func (e *Engine) federate(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		e.guarded("federation clock", func() { e.fed.mesh.Tick(e.mono()) })
+		e.guarded("federation clock", func() {
+			e.fed.mesh.Tick(e.mono())
+			if e.fed.on {
+				e.tellPresence()
+			}
+		})
 	}
 }
 

@@ -4,15 +4,51 @@ import (
 	"signalbox/relay/wire"
 )
 
+// relayWay is the hub's way to the clients of other relays.
+type relayWay struct{ e *Engine }
+
+// Route names the relay that has told of the identity, or else every relay that
+// is linked: those of the original tell of nobody.
+func (w relayWay) Route(fingerprint string) []string {
+	all := w.e.fed.mesh.Relays()
+	if l, ok := w.e.presence.Where(fingerprint); ok && !l.Local {
+		for _, r := range all {
+			if r == l.Relay {
+				return []string{r}
+			}
+		}
+	}
+	return all
+}
+
+// Forward queues a call's signal for a relay.
+func (w relayWay) Forward(relay string, s wire.Signal) error {
+	return w.e.fed.mesh.Forward(relay, s, w.e.mono())
+}
+
 // callFrom takes a call's signal from another relay (spec wzp 5.12).
-func (e *Engine) callFrom(relay string, s wire.Signal, now int64) {}
+func (e *Engine) callFrom(relay string, s wire.Signal, now int64) { e.hub.FromRelay(relay, s, now) }
 
 // presenceFrom takes what a signalbox has told of its clients (spec wzp 5.7).
-func (e *Engine) presenceFrom(relay string, m *wire.PresenceUpdate, now int64) {}
+func (e *Engine) presenceFrom(relay string, m *wire.PresenceUpdate, now int64) {
+	addr := clean(m.RelayAddr)
+	if p, ok := e.fed.mesh.Find(relay); ok && p.URL != "" {
+		addr = clean(p.URL) // where we reach it, whatever it believes
+	}
+	e.presence.Learn(relay, addr, m.Fingerprints, now)
+}
 
 // relayGone ends what depends on a relay that is linked no more.
-func (e *Engine) relayGone(relay string, now int64) {}
+func (e *Engine) relayGone(relay string, now int64) {
+	e.presence.Forget(relay)
+	e.hub.RelayDown(relay, now)
+}
 
-func (e *Engine) askedBy(relay string, q *wire.RouteQuery) *wire.RouteResponse { return nil }
-
-func (e *Engine) answeredBy(relay string, a *wire.RouteResponse) {}
+// tellPresence has signalboxes told who is here, when that has changed.
+func (e *Engine) tellPresence() {
+	addr := e.reach.advertise
+	if addr == "" {
+		addr = e.reach.guessed
+	}
+	e.fed.mesh.SetPresence(e.presence.Locals(), addr)
+}

@@ -79,9 +79,9 @@ func (s site) peer(label string) config.Peer {
 	return config.Peer{URL: s.addr, Fingerprint: s.fp, Label: label}
 }
 
-// mesh starts nodes that know each other along the edges, each from both sides
+// meshed starts nodes that know each other along the edges, each from both sides
 // if mutual, else from the first one's only.
-func mesh(t *testing.T, n int, edges [][2]int, mutual bool) []*engine.Engine {
+func meshed(t *testing.T, n int, edges [][2]int, mutual bool) []*engine.Engine {
 	t.Helper()
 	ss := sites(t, n)
 	nodes := make([]*engine.Engine, n)
@@ -136,7 +136,7 @@ func TestFederatedMedia(t *testing.T) {
 		full, chain := edgesOf(n)
 		for shape, edges := range map[string][][2]int{"full": full, "chain": chain} {
 			t.Run(fmt.Sprintf("%d %s", n, shape), func(t *testing.T) {
-				nodes := mesh(t, n, edges, n%2 == 0)
+				nodes := meshed(t, n, edges, n%2 == 0)
 				cs := make([]*bench.Caller, n)
 				for i, e := range nodes {
 					got, _ := callers(t, e, []string{"general", "a47b63f7d5b511ba5bc4089a74446906"}[i%2], 1)
@@ -320,7 +320,7 @@ func TestDialBack(t *testing.T) {
 // TestLinkCommands: mute, unmute and reconnect do what their plans say, to a
 // link named by its label.
 func TestLinkCommands(t *testing.T) {
-	nodes := mesh(t, 2, [][2]int{{0, 1}}, false)
+	nodes := meshed(t, 2, [][2]int{{0, 1}}, false)
 	a := nodes[0].Seat("test", control.Operator)
 	do := func(k control.Kind, target string) control.Result {
 		r, err := a.Do(t.Context(), control.Command{Kind: k, Target: target})
@@ -367,7 +367,7 @@ func TestBlackholedPeer(t *testing.T) {
 		t.Skip("takes ten seconds")
 	}
 	full, _ := edgesOf(3)
-	nodes := mesh(t, 3, full, true)
+	nodes := meshed(t, 3, full, true)
 	cs := make([]*bench.Caller, 3)
 	for i, e := range nodes {
 		got, _ := callers(t, e, "general", 1)
@@ -397,4 +397,107 @@ func TestBlackholedPeer(t *testing.T) {
 	until(t, nodes[1], "media between the others", func(*view.Snapshot) bool { return cs[1].Received.Load() == before+20 })
 	dark(false)
 	until(t, nodes[0], "the peer back", func(*view.Snapshot) bool { return cs[0].RoomCount.Load() == 3 })
+}
+
+// TestExplainAcrossRelays: why somebody at another relay does not hear, hop by
+// hop on both, with the track of one packet; and the other way round.
+func TestExplainAcrossRelays(t *testing.T) {
+	nodes := meshed(t, 2, [][2]int{{0, 1}}, true)
+	a, _ := callers(t, nodes[0], "general", 2)
+	b, _ := callers(t, nodes[1], "general", 1)
+	until(t, nodes[0], "three in the room", func(s *view.Snapshot) bool {
+		return len(s.Rooms) == 1 && len(s.Rooms[0].Participants) == 3 && b[0].RoomCount.Load() == 3
+	})
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_ = a[0].Send(1, 100, nil)
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	s := until(t, nodes[0], "packets", func(*view.Snapshot) bool { return b[0].Received.Load() > 20 })
+	var from, to string
+	for _, p := range s.Rooms[0].Participants {
+		switch {
+		case p.Transport == "federated":
+			to = p.ID
+		case p.Alias == "caller 0":
+			from = p.ID
+		}
+	}
+	has := func(x view.Explanation, want ...string) {
+		t.Helper()
+		var names []string
+		for _, h := range x.Hops {
+			names = append(names, h.Name+" ("+h.Verdict+")")
+		}
+		for _, w := range want {
+			if !slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, w) }) {
+				t.Errorf("no hop says %q: %q", w, names)
+			}
+		}
+	}
+	x := nodes[0].Explain(from, to)
+	has(x, "sender caller 0", "link R1 (ok)", "left by R1", "R1: packet", "delivered here", "R1: receiver")
+	if !strings.Contains(x.Verdict, "reach") {
+		t.Error(x.Verdict)
+	}
+	has(nodes[0].Explain(to, from), "R1: sender", "link R1", "receiver caller 0")
+}
+
+// TestCallAcrossRelays: a call between clients of two relays rings, is answered,
+// carries media in a room that a third relay knows nothing of, and ends or is
+// declined on both sides.
+func TestCallAcrossRelays(t *testing.T) {
+	full, _ := edgesOf(3)
+	nodes := meshed(t, 3, full, true)
+	alice, bob := phone(t, nodes[0], someone("Alice")), phone(t, nodes[1], someone("Bob"))
+	until(t, nodes[0], "the other's presence", func(s *view.Snapshot) bool { return s.Signal.PresentElsewhere == 1 })
+	const id = "18a5f0c2b3d4e5F6"
+	sa, sb := connect(t, alice, bob, id)
+	var cs []*bench.Caller
+	for i, setup := range []*wire.CallSetup{sa, sb} {
+		if setup.RelayAddr != nodes[i].Info().Listen || setup.Room != "call-"+id {
+			t.Errorf("%+v", setup)
+		}
+		c, err := bench.JoinAs(t.Context(), socket(t, quicnet.ClientConfig{}), listens(nodes[i]), setup.Room, fmt.Sprint(i), []*bench.Phone{alice, bob}[i].Key(), "")
+		must(t, err)
+		go func() { _ = c.ReceiveLoop(t.Context(), func(time.Duration) {}) }()
+		go c.ReadSignals(t.Context())
+		cs = append(cs, c)
+	}
+	for i, e := range nodes[:2] {
+		until(t, e, "both in the room", func(*view.Snapshot) bool { return cs[i].RoomCount.Load() == 2 })
+	}
+	talk(t, cs, 20)
+	until(t, nodes[0], "both hear each other", func(*view.Snapshot) bool { return received(cs) == 40 })
+	for _, l := range nodes[2].Snapshot().Links {
+		if len(l.Rooms) > 0 || l.Received > 0 {
+			t.Errorf("a third relay has been told of a call: %+v", l)
+		}
+	}
+	must(t, alice.HangUp(id))
+	if h := hears[*wire.Hangup](t, bob); *h.CallID != id {
+		t.Errorf("%+v", h)
+	}
+	const next = "18a5f0c2b3d4e5f7"
+	must(t, bob.Call(alice.Fingerprint(), next))
+	hears[*wire.DirectCallOffer](t, alice)
+	hears[*wire.CallRinging](t, bob)
+	must(t, alice.Answer(next, wire.AcceptReject))
+	if h := hears[*wire.Hangup](t, bob); *h.CallID != next {
+		t.Errorf("%+v", h)
+	}
+	for _, c := range cs {
+		c.Close()
+	}
 }

@@ -9,6 +9,9 @@ import (
 // recent is the newest snapshot and one from a few seconds before it.
 type recent struct {
 	s, base *view.Snapshot
+
+	// across are the hops of a way that leads over another relay; nil: none does.
+	across func(s *view.Snapshot, r *view.Room, from, to *view.Participant) []view.Hop
 }
 
 // rate is how many a second a counter has grown by.

@@ -37,12 +37,17 @@ type reach struct {
 	guessed   string // where the client's own view does not say
 }
 
-// openCalls makes what direct calls and tokens need.
+// openCalls makes what direct calls and tokens need, and the links over which
+// they go.
 func (e *Engine) openCalls() error {
 	if err := e.openAuth(); err != nil {
 		return err
 	}
-	return e.openSignal()
+	if err := e.openSignal(); err != nil {
+		return err
+	}
+	e.openFederation()
+	return nil
 }
 
 // openSignal makes the hub. The UDP port is bound by now.

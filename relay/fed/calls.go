@@ -3,6 +3,7 @@ package fed
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"signalbox/engine/view"
@@ -64,7 +65,7 @@ func (m *Mesh) Forward(fingerprint string, s wire.Signal, now int64) error {
 
 // pinLocked notes with whom a call is. mu is held.
 func (m *Mesh) pinLocked(callID, fingerprint string, now int64) {
-	name := callPrefix + callID
+	name := callPrefix + strings.ToLower(callID) // as a server name is (1.3)
 	pn := m.calls[name]
 	if pn == nil {
 		if len(m.calls) >= maxPins {
