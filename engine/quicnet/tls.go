@@ -59,12 +59,9 @@ func dhtServerTLS(cert tls.Certificate, alpn string) *tls.Config {
 	}
 }
 
-// clientTLS is for dialling. Who the wzp server is nobody checks (spec wzp
-// 1.1); a DHT server must prove the id the dialler expects.
-	// Another relay is asked who it is. Those of the original have nothing to
-	// show, which is not held against them here; clients are not even asked.
-	relay := wzp.Clone()
-	relay.ClientAuth = tls.RequestClientCert
+// clientTLS is for dialling. Who the wzp server is clients do not check (spec
+// wzp 1.1), but who dials a relay whose certificate is known does; a DHT server
+// must prove the id the dialler expects.
 func clientTLS(d DialConfig) (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{d.ALPN}, ServerName: d.ServerName,
@@ -77,10 +74,9 @@ func clientTLS(d DialConfig) (*tls.Config, error) {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	if d.ALPN != ALPNDHT && d.ALPN != alpnRelayed {
-	// Another relay is asked who it is. Those of the original have nothing to
-	// show, which is not held against them here; clients are not even asked.
-	relay := wzp.Clone()
-	relay.ClientAuth = tls.RequestClientCert
+		if d.ExpectCert != [32]byte{} {
+			c.VerifyConnection = func(cs tls.ConnectionState) error { return pinned(cs, d.ExpectCert) }
+		}
 		return c, nil
 	}
 	if len(d.Cert.Certificate) == 0 {
