@@ -102,7 +102,7 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 	ln.Add(style.Focus, name).Space(1)
 	people := 0
 	for i := range s.Rooms {
-		people += len(s.Rooms[i].Participants)
+		people += s.Rooms[i].Local()
 	}
 	ss := style.OK
 	if s.Node.State != "ready" {

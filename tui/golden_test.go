@@ -35,6 +35,8 @@ func TestFrames(t *testing.T) {
 		{"events", sample.HotShard, []string{"5", "enter"}},
 		{"calls", sample.HotShard, []string{"7"}},
 		{"clients", sample.HotShard, []string{"7", "c", "j"}},
+		{"links", sample.HotShard, []string{"8"}},
+		{"link-up", sample.HotShard, []string{"8", "j", "j"}},
 		{"log", sample.HotShard, []string{"2", "R", "y", "6"}},
 		{"plan", sample.HotShard, []string{"2", "p"}},
 		{"help", sample.BadRoom, []string{"3", "?"}},
@@ -68,7 +70,7 @@ func TestFrames(t *testing.T) {
 
 func TestFrameASCII(t *testing.T) {
 	b := newBench(t, sample.HotShard, 100, 30, 30, Options{Glyphs: style.ASCII, NoColor: true})
-	for _, k := range []string{"1", "2", "3", "4", "5", "6", "7", "?"} {
+	for _, k := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "?"} {
 		b.press(k)
 		for _, r := range ansi.Strip(b.m.frame) {
 			if r > '~' {
@@ -106,7 +108,7 @@ func TestEverySize(t *testing.T) {
 		for w := 1; w <= 500; w += 2 + w/2 {
 			for h := 1; h <= 200; h += 2 + h/2 {
 				b.m.w, b.m.h = w, h
-				for _, k := range []string{"1", "2", "3", "enter", "4", "enter", "esc", "v", "enter", "enter", "5", "6", "7", "?"} {
+				for _, k := range []string{"1", "2", "3", "enter", "4", "enter", "esc", "v", "enter", "enter", "5", "6", "7", "8", "?"} {
 					b.press(k)
 					wantSize(t, b.m.frame, w, h)
 				}

@@ -35,7 +35,7 @@ func (m *Model) globals() []key.Row {
 		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},
 		{Keys: []string{"D"}, Help: "what has changed since the mark, or over the last minute", Run: m.compare},
 		{Keys: []string{"u"}, Help: "take back the latest change that is in force", Act: true, Disabled: m.noUndo, Plan: m.undoLatest},
-		{Keys: []string{"1", "2", "3", "4", "5", "6", "7"}, Show: "1 to 7", Help: "open a pane", Run: func() {}},
+		{Keys: []string{"1", "2", "3", "4", "5", "6", "7", "8"}, Show: "1 to 8", Help: "open a pane", Run: func() {}},
 		{Keys: []string{"tab", "l", "right"}, Show: "tab l", Help: "next pane", Run: func() { m.open(m.cur + 1) }},
 		{Keys: []string{"shift+tab", "h", "left"}, Show: "shift+tab h", Help: "previous pane", Run: func() { m.open(m.cur - 1) }},
 		{Keys: []string{"j", "k"}, Show: "j k arrows", Help: "move; g and G to the ends, ctrl+d and ctrl+u by ten", Run: func() {}},

@@ -147,6 +147,7 @@ func New(src Source, opt Options) *Model {
 			{"events", pane.NewEvents()},
 			{"log", pane.NewLog()},
 			{"calls", pane.NewCalls()},
+			{"links", pane.NewLinks()},
 		},
 	}
 }

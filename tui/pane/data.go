@@ -196,7 +196,7 @@ type PlaneRates struct{ In, Copies, Out, Drop float64 }
 func (d *Data) plane(now, before *view.Plane) PlaneRates {
 	return PlaneRates{
 		In: d.per(now.Received, before.Received), Copies: d.per(now.Copies, before.Copies),
-		Out: d.per(now.Delivered, before.Delivered), Drop: d.per(total(now.Dropped), total(before.Dropped)),
+		Out: d.per(now.Delivered, before.Delivered), Drop: d.per(total(lost(now.Dropped)), total(lost(before.Dropped))),
 	}
 }
 

@@ -79,6 +79,11 @@ func (h *History) sample(d *Data) {
 		s := &d.Snap.Shards[i]
 		h.add("shard."+s.Key(), fill(s.Depth, s.Capacity))
 	}
+	for i := range d.Snap.Links {
+		l := &d.Snap.Links[i]
+		r := d.Link(l)
+		h.add("link."+linkID(l), r.In+r.Out)
+	}
 	for i := range d.Snap.Rooms {
 		if i == 256 {
 			break // a chart per room is drawn for what fits a screen

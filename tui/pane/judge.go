@@ -133,6 +133,9 @@ func (f fault) word() string { return [...]string{"fine", "they", "WE", "unclear
 // judgePart says how a participant is, who is at fault, and why, from both
 // sides: what they report, and what we did with their packets.
 func judgePart(d *Data, p *view.Participant) (level, fault, string) {
+	if p.Transport == federated {
+		return fine, faultNone, federatedWhy(p)
+	}
 	r := d.Part(p)
 	f := fill(p.QueueDepth, p.QueueCapacity)
 	lost := gapPct(r)

@@ -186,6 +186,9 @@ func (p *Rooms) memberTable(r *view.Room, w, h int, st *style.Set) []string {
 }
 
 func (p *Rooms) memberCells(r *view.Room, m *view.Participant, st *style.Set) []cellText {
+	if m.Transport == federated {
+		return federatedCells(m)
+	}
 	lv, who, why := judgePart(p.d, m)
 	rt := p.d.Part(m)
 	f := fill(m.QueueDepth, m.QueueCapacity)

@@ -42,12 +42,8 @@ func At(sc Scene, step int) *view.Snapshot {
 	s.Kernel = view.Kernel{RcvbufBytes: 7 << 20, SndbufBytes: 7 << 20, GSO: true}
 	s.Edge = view.Edge{Connections: 231, Handshaking: 3, Accepted: 90412, Refused: map[string]uint64{"handshake_timeout": 41, "alpn": 7}}
 	s.Signal = signalling(sc, sec, at)
-	s.Links = []view.Link{
-		{Label: "relay-fra", State: "up", RTTMS: 11.2, Verified: true, Received: 8120331, Forwarded: 7990112},
-		{Label: "relay-sin", State: "up", RTTMS: 181, Verified: true, Received: 401233, Forwarded: 398001},
-	}
+	s.Links = links(sc, sec, at)
 	if sc != Healthy {
-		s.Links = append(s.Links, view.Link{Label: "relay-gru", State: "down", LastError: "dial: no answer for 5s"})
 		s.Sources = []view.Source{{Prefix: "203.0.113.77/32", Kind: "throttled", RatePPS: 100, Author: "ssh:mara"}}
 		s.Undo = []view.Undo{
 			{ID: "u-17", Kind: "source.throttle", Target: "203.0.113.77", Author: "ssh:mara", Reason: "floods media/3", At: at.Add(-4 * time.Minute), Until: at.Add(56 * time.Minute)},
