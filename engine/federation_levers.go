@@ -74,9 +74,10 @@ func planLinkMute(e *Engine, c control.Command) (change, control.Result) {
 			fmt.Sprintf("mutes the link to %s: no media goes there, what it sends is dropped as muted", linkName(p)),
 			fmt.Sprintf("its %d participants stay listed; relays that are linked with both of us still carry their media", l.Members),
 		},
-		apply: func(context.Context) error { e.fed.mesh.Mute(p.Fingerprint, true); return nil },
-		undo:  func() error { e.fed.mesh.Mute(p.Fingerprint, false); return nil },
-		ttl:   muteTTL,
+		apply:  func(context.Context) error { e.fed.mesh.Mute(p.Fingerprint, true); return nil },
+		undo:   func() error { e.fed.mesh.Mute(p.Fingerprint, false); return nil },
+		ttl:    muteTTL,
+		target: p.Fingerprint,
 	}, none()
 }
 
@@ -89,11 +90,8 @@ func planLinkUnmute(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "the link to %s is not muted", linkName(p))
 	}
 	return change{
-		plan: []string{fmt.Sprintf("lets media pass between us and %s again", linkName(p))},
-		apply: func(context.Context) error {
-			e.forgetUndo(string(control.LinkMute), c.Target)
-			e.fed.mesh.Mute(p.Fingerprint, false)
-			return nil
-		},
+		plan:   []string{fmt.Sprintf("lets media pass between us and %s again", linkName(p))},
+		apply:  func(context.Context) error { e.fed.mesh.Mute(p.Fingerprint, false); return nil },
+		target: p.Fingerprint,
 	}, none()
 }
