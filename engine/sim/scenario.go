@@ -17,12 +17,13 @@ import (
 type scenario func(ctx context.Context, f *Fleet) error
 
 var scenarios = map[string]scenario{
-	"calm":         nil,
-	"hot-shard":    hotShard,
-	"storm":        storm,
-	"bad-room":     badRoom,
-	"wedged-shard": func(_ context.Context, f *Fleet) error { return f.faultEvery(12*time.Second, wedge) },
-	"panic":        func(_ context.Context, f *Fleet) error { return f.faultEvery(4*time.Second, panicking) },
+	"blackhole-peer": blackholePeer,
+	"calm":           nil,
+	"hot-shard":      hotShard,
+	"storm":          storm,
+	"bad-room":       badRoom,
+	"wedged-shard":   func(_ context.Context, f *Fleet) error { return f.faultEvery(12*time.Second, wedge) },
+	"panic":          func(_ context.Context, f *Fleet) error { return f.faultEvery(4*time.Second, panicking) },
 }
 
 // callerPlan is one caller's behaviour.
@@ -32,6 +33,7 @@ type callerPlan struct {
 	pps         int                 // 0: listens only
 	report      *wire.QualityReport // nil: never reports
 	freezes     bool                // its traffic stops again and again
+	node        int                 // the relay it is at; 0: the one that is watched
 }
 
 // good is the report of someone with a fine network.
@@ -60,6 +62,14 @@ func (f *Fleet) calmCallers(ctx context.Context) error {
 			}
 		}
 	}
+	for _, p := range []callerPlan{
+		{room: "standup", alias: "Yuki", node: 1, pps: 50}, {room: "podcast", alias: "Tiago", node: 2, pps: 50}, {room: "podcast", alias: "Aiko", node: 1},
+	} {
+		p.host, p.report = f.nextHost(), &good
+		if err := f.addCaller(ctx, p); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -69,7 +79,7 @@ func (f *Fleet) addCaller(ctx context.Context, p callerPlan) error {
 	if err != nil {
 		return err
 	}
-	c, err := bench.Join(ctx, cl, f.addr(), p.room, p.alias)
+	c, err := bench.Join(ctx, cl, f.addrOf(p.node), p.room, p.alias)
 	if err != nil {
 		return fmt.Errorf("sim: %s joins %s: %w", p.alias, p.room, err)
 	}

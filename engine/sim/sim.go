@@ -59,6 +59,7 @@ type Fleet struct {
 
 	// Owned by Start and its scenario.
 	callers int
+	places  []place
 }
 
 // Scenarios lists the names, sorted.
@@ -92,6 +93,9 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 }
 
 func (f *Fleet) bringUp(ctx context.Context, play scenario) error {
+	if err := f.placeRelays(); err != nil {
+		return err
+	}
 	for i := range relays + dhtPeers {
 		if err := f.addNode(ctx, i); err != nil {
 			return err
@@ -117,6 +121,9 @@ func (f *Fleet) addNode(ctx context.Context, i int) error {
 	cfg.Flight.Trace = config.TraceOff // one recorder of a process can, and nobody reads a demo's
 	if i == 0 {
 		cfg.MetricsAddr = f.opts.Metrics
+	}
+	if i < relays {
+		f.federate(&cfg, i)
 	}
 	if i >= relays {
 		cfg.Dispatch.Shards, cfg.Dispatch.Capacity = peerShards, peerQueue
@@ -154,8 +161,10 @@ func (f *Fleet) seedHex(i int) string {
 }
 
 // addr is where the main node listens.
-func (f *Fleet) addr() netip.AddrPort {
-	return netip.MustParseAddrPort(f.all[0].Info().Listen) // our own ready line
+func (f *Fleet) addr() netip.AddrPort { return f.addrOf(0) }
+
+func (f *Fleet) addrOf(node int) netip.AddrPort {
+	return netip.MustParseAddrPort(f.all[node].Info().Listen) // its own ready line
 }
 
 // client opens a caller's socket on an address of its own.

@@ -11,7 +11,7 @@ import (
 
 // planted is what a scenario's verdict must name.
 var planted = map[string]string{
-	"hot-shard": "127.0.2.66", "bad-room": "Frozen Fred", "wedged-shard": "wedged", "panic": "panicked", "storm": "handshakes",
+	"hot-shard": "127.0.2.66", "bad-room": "Frozen Fred", "wedged-shard": "wedged", "panic": "panicked", "blackhole-peer": "lisbon", "storm": "handshakes",
 }
 
 // TestVerdictNamesThePlantedCause plays each scenario and waits until the
