@@ -22,7 +22,7 @@ latency, and the node's CPU per delivered packet is the headline.`,
 	}
 	c.AddCommand(roomsCommand("room", "One room", RoomsParams{Rooms: 1, People: 5}),
 		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}),
-		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand(), dhtCommand())
+		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand(), dhtCommand(), federationCommand())
 	return c
 }
 
