@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -403,8 +404,8 @@ func (f *federation) listRefusals() []view.Refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]view.Refusal, 0, len(f.refusals))
-	for i := len(f.refusals) - 1; i >= 0; i-- {
-		out = append(out, f.refusals[i])
+	for _, r := range slices.Backward(f.refusals) {
+		out = append(out, r)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -68,9 +69,7 @@ func (e *Engine) linkOf(s *view.Snapshot, p fed.Peer) *view.Link {
 
 func linkHop(l *view.Link, out bool) view.Hop {
 	h := view.Hop{Name: "link " + l.Label, LastPacketAgo: l.SilentMS, QueueDepth: l.QueueDepth, Verdict: "ok", Dropped: map[string]uint64{}}
-	for r, n := range l.Dropped {
-		h.Dropped[r] = n
-	}
+	maps.Copy(h.Dropped, l.Dropped)
 	switch {
 	case l.State == "muted":
 		h.Verdict = "an operator has muted it"

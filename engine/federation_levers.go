@@ -25,7 +25,7 @@ func (e *Engine) linkTarget(c control.Command) (fed.Peer, view.Link, control.Res
 
 func colonFingerprint(fp string) string {
 	out := make([]byte, 0, len(fp)*3/2)
-	for i := 0; i < len(fp); i++ {
+	for i := range len(fp) {
 		if i > 0 && i%2 == 0 {
 			out = append(out, ':')
 		}

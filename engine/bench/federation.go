@@ -265,11 +265,8 @@ func loadFederation(ctx context.Context, n *Node, peers []*fedPeer, p *Federatio
 		return nil, err
 	}
 	start := time.Now()
-	var down time.Duration
-	g.Go(func() (err error) {
-		down, err = blackhole(gctx, n, peers[len(healthy):], p, &phase)
-		return err
-	})
+	var down atomic.Int64 // ns
+	g.Go(func() error { return blackhole(gctx, n, peers[len(healthy):], p, &phase, &down) })
 	sent := talkAll(ctx, peers, p)
 	res := newResult("federation", p, 0)
 	pause(ctx, time.Second) // for the last packets on their way
@@ -290,7 +287,7 @@ func loadFederation(ctx context.Context, n *Node, peers []*fedPeer, p *Federatio
 		"note": "expected, delivered, lost and latency are between peers that were not blackholed",
 	}
 	if p.Blackholed > 0 {
-		extra["shown_down_s"] = down.Seconds()
+		extra["shown_down_s"] = time.Duration(down.Load()).Seconds()
 	}
 	if after.ok {
 		res.ServerDropped = nonZero(after.snap.Ledger.Federation.Dropped)
@@ -358,41 +355,38 @@ func (n *Node) linked(ctx context.Context, want int) error {
 	return fmt.Errorf("bench: not all of %d links have come up within 10 s", want)
 }
 
-// blackhole freezes the peers after a third of the time and says how long the
+// blackhole freezes the peers after a third of the time and notes how long the
 // node took to show them all down.
-func blackhole(ctx context.Context, n *Node, peers []*fedPeer, p *FederationParams, phase *atomic.Int32) (time.Duration, error) {
+func blackhole(ctx context.Context, n *Node, peers []*fedPeer, p *FederationParams, phase *atomic.Int32, down *atomic.Int64) error {
 	third := time.Duration(p.Seconds / phases * float64(time.Second))
 	if !pause(ctx, third) {
-		return 0, nil
+		return nil
 	}
 	phase.Store(1)
 	for _, fp := range peers {
 		if err := fp.gate.Freeze(true); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	start := time.Now()
-	var took time.Duration
-	for ctx.Err() == nil {
+	for start := time.Now(); pause(ctx, 250*time.Millisecond); {
 		if time.Since(start) >= third {
 			phase.Store(2)
 		}
 		s, err := n.Snapshot(ctx)
 		if err != nil {
-			return took, nil //nolint:nilerr // the load is over
+			return nil //nolint:nilerr // the load is over
 		}
-		down := 0
+		gone := 0
 		for i := range s.Links {
 			if s.Links[i].State == "down" {
-				down++
+				gone++
 			}
 		}
-		if took == 0 && down >= len(peers) {
-			took = time.Since(start)
+		if gone >= len(peers) {
+			down.CompareAndSwap(0, int64(time.Since(start)))
 		}
-		pause(ctx, 250*time.Millisecond)
 	}
-	return took, nil
+	return nil
 }
 
 func federationCommand() *cobra.Command {

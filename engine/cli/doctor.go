@@ -88,6 +88,9 @@ func (a *app) diagnose(c *cobra.Command) *diagnosis {
 			d.add(finding{"configuration", warned, w, ""})
 		}
 		running := runningNode(c.Context(), cfg.AdminPath(), d)
+		for _, f := range checkLinks(running) {
+			d.add(f)
+		}
 		d.add(checkStateDir(cfg.StateDir))
 		d.add(checkIdentity(cfg.IdentityPath()))
 		d.add(checkPort(cfg.ListenAddr, running))
