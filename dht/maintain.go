@@ -50,7 +50,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 			connected = false
 			if !isolated && ctx.Err() == nil && !n.restored.pending() {
 				isolated = true
-				n.event(view.Warn, "dht.isolated", "dht", "no DHT peer can be reached; trying on", map[string]any{"seeds": len(n.cfg.Seeds)})
+				n.event(view.Warn, "dht.isolated", "dht", "no DHT peer can be reached; trying on", map[string]any{"seeds": len(n.seeds.all())})
 			}
 			wait, backoff = backoff, min(2*backoff, bootBackoffMax)
 		} else if n.reg.peers.Load() > 0 {
@@ -77,7 +77,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 
 // hasTargets reports whether there is anybody to dial for an isolated node.
 func (n *Node) hasTargets() bool {
-	return len(n.cfg.Seeds) > 0 || n.table.Len() > 0 || n.restored.len() > 0
+	return len(n.seeds.all()) > 0 || n.table.Len() > 0 || n.restored.len() > 0
 }
 
 // bootstrap dials the seeds, the contacts heard last and some of the restored
@@ -91,7 +91,7 @@ func (n *Node) bootstrap(ctx context.Context) bool {
 		addrs []table.Addr
 	}
 	var targets []target
-	for _, s := range n.cfg.Seeds {
+	for _, s := range n.seeds.all() {
 		targets = append(targets, target{s.ID, []table.Addr{{AddrPort: s.Addr, Type: table.Unverified}}})
 	}
 	known := n.table.Contacts(nil)
@@ -134,7 +134,7 @@ func (n *Node) selfLookupLoop(ctx context.Context) {
 	wait := firstSelfLookup
 	for sleep(ctx, jitter(wait)) {
 		wait = selfLookupEvery
-		for _, s := range n.cfg.Seeds {
+		for _, s := range n.seeds.all() {
 			if n.table.Get(s.ID) != nil {
 				continue
 			}
@@ -161,7 +161,7 @@ func (n *Node) selfLookup(ctx context.Context) {
 // parting know as little of the other half as we do; those here may know more.
 func (n *Node) askWide(ctx context.Context) {
 	var ask []*session
-	for _, s := range n.cfg.Seeds {
+	for _, s := range n.seeds.all() {
 		if link := n.reg.best(s.ID); link != nil && len(ask) < askSeeds {
 			ask = append(ask, link)
 		}

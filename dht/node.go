@@ -162,6 +162,7 @@ type Node struct {
 	revalidate chan *revalidation
 	refresh    chan int
 	wakeBoot   chan struct{} // capacity 1: look at the links now
+	seeds      seedList
 
 	// Any goroutine (atomic).
 	counts      counters
@@ -190,7 +191,8 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	// A fleet may share one list of seeds; we need none of ourselves.
-	cfg.Seeds = slices.DeleteFunc(slices.Clone(cfg.Seeds), func(s Seed) bool { return s.ID == cfg.ID })
+	seeds := slices.DeleteFunc(slices.Clone(cfg.Seeds), func(s Seed) bool { return s.ID == cfg.ID })
+	cfg.Seeds = nil // they are in Node.seeds
 	cfg.defaults()
 	if err := cfg.RecordConfig.defaults(cfg.ID); err != nil {
 		return nil, err
@@ -210,6 +212,7 @@ func New(cfg Config) (*Node, error) {
 		refresh:    make(chan int, 16),
 		wakeBoot:   make(chan struct{}, 1),
 	}
+	n.seeds.list.Store(&seeds)
 	for _, a := range cfg.ListenAddrs {
 		n.self[table.Canonical(a)] = true
 	}

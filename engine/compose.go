@@ -20,7 +20,6 @@ import (
 	"signalbox/engine/metrics"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
-	"signalbox/engine/view"
 	"signalbox/relay"
 )
 
@@ -74,7 +73,7 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 func (e *Engine) compose(disk state.Disk) error {
 	e.media = dispatch.New[mediaMsg](e.dispatchConfig(planeMedia), mediaHandler{e})
 	e.dhtq = dispatch.New[dhtMsg](e.dispatchConfig(planeDHT), dhtHandler{e})
-	seeds, err := e.seeds()
+	seeds, names, err := e.seeds()
 	if err != nil {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
@@ -94,7 +93,8 @@ func (e *Engine) compose(disk state.Disk) error {
 	if err := e.openDirectory(); err != nil {
 		return &config.ExitError{Code: config.ExitConfig, Err: err}
 	}
-	e.judge.seeds, e.judge.retryAlways = len(seeds), e.cfg.QUIC.Retry == config.RetryAlways
+	e.seedNames = names
+	e.judge.seeds, e.judge.retryAlways = len(seeds)+len(names), e.cfg.QUIC.Retry == config.RetryAlways
 	e.saver = newSaver(e.cfg.StateDir, id, e.cfg.DHT.SaveInterval, disk)
 	e.saver.event, e.saver.mono, e.saver.remember = e.event, e.mono, e.dht.Remember
 	return e.saver.restore(e.dht)
@@ -105,33 +105,11 @@ func (e *Engine) dispatchConfig(plane string) dispatch.Config {
 	return dispatch.Config{Plane: plane, Shards: d.Shards, Capacity: d.Capacity, CapacityBytes: d.Bytes, Event: e.event, Epoch: e.started} // which logs
 }
 
-// seeds resolves the bootstrap peers. A name is looked up once, at the start.
-func (e *Engine) seeds() ([]dht.Seed, error) {
-	out := make([]dht.Seed, 0, len(e.cfg.DHT.Join))
-	for _, s := range e.cfg.DHT.Join {
-		id, addr, err := config.ParseJoin(s)
-		if err != nil {
-			return nil, err
-		}
-		tid, err := table.ParseID(id)
-		if err != nil {
-			return nil, fmt.Errorf("dht.join %q: %w", s, err)
-		}
-		ua, err := net.ResolveUDPAddr("udp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("dht.join %q: %w", s, err)
-		}
-		ap := ua.AddrPort()
-		out = append(out, dht.Seed{ID: tid, Addr: netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())})
-	}
-	return out, nil
-}
-
 // listenAdmin binds the admin socket and, if asked for, the metrics address.
 func (e *Engine) listenAdmin() error {
 	l, err := attach.Listen(e.cfg.AdminPath())
 	if err != nil {
-		return &config.ExitError{Code: config.ExitCantCreate, Err: err}
+		return &config.ExitError{Code: orNoPerm(config.ExitCantCreate, err), Err: err}
 	}
 	e.admin, e.info.Admin = l, e.cfg.AdminPath()
 	if e.cfg.MetricsAddr == "" {
@@ -185,6 +163,10 @@ func (e *Engine) closeAll() error {
 			}
 		}
 	}
+	if e.lock != nil { // last: who comes next finds nothing of ours open
+		errs = append(errs, e.lock.Close())
+		e.lock = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -196,14 +178,4 @@ func (e *Engine) InjectFault(plane string, host netip.Addr, f func()) error {
 		return e.dhtq.Inject(e.dhtq.ShardOf(host), f)
 	}
 	return e.media.Inject(e.media.ShardOf(host), f)
-}
-
-// Reload takes over what may change while running: the log level. Everything
-// else needs a restart, and the event says so.
-func (e *Engine) Reload(cfg config.Config) error {
-	if err := e.level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
-		return fmt.Errorf("engine: reload: %w", err)
-	}
-	e.event(view.Event{Kind: "reload", Message: "log level " + cfg.LogLevel + "; other settings take effect at the next start"})
-	return nil
 }

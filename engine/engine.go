@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -57,28 +59,30 @@ type Info struct {
 // end; everything else may be called from any goroutine in between.
 type Engine struct {
 	// Constant after New.
-	cfg     config.Config
-	log     *slog.Logger
-	level   *slog.LevelVar
-	keys    *state.Keys
-	tlsCert tls.Certificate // of the relay, shown to clients and to other relays
-	edge    *quicnet.Endpoint
-	relay   *relay.Relay
-	dht     *dht.Node
-	media   *dispatch.Dispatcher[mediaMsg]
-	dhtq    *dispatch.Dispatcher[dhtMsg]
-	events  *eventLog
-	audit   *auditLog
-	saver   *saver
-	started time.Time
-	info    Info
-	admin   net.Listener
-	metrics net.Listener
-	web     net.Listener
-	banned  func(netip.Prefix) // what a ban ends besides media
-	ready   chan struct{}
-	wake    chan struct{} // capacity 1: publish now
-	quit    chan struct{} // closed by the first Drain that ends Run
+	cfg       config.Config
+	log       *slog.Logger
+	level     *slog.LevelVar
+	keys      *state.Keys
+	tlsCert   tls.Certificate // of the relay, shown to clients and to other relays
+	edge      *quicnet.Endpoint
+	relay     *relay.Relay
+	dht       *dht.Node
+	media     *dispatch.Dispatcher[mediaMsg]
+	dhtq      *dispatch.Dispatcher[dhtMsg]
+	events    *eventLog
+	audit     *auditLog
+	saver     *saver
+	started   time.Time
+	info      Info
+	seedNames []namedSeed
+	lock      io.Closer // of the state directory
+	admin     net.Listener
+	metrics   net.Listener
+	web       net.Listener
+	banned    func(netip.Prefix) // what a ban ends besides media
+	ready     chan struct{}
+	wake      chan struct{} // capacity 1: publish now
+	quit      chan struct{} // closed by the first Drain that ends Run
 
 	// Calls and tokens, constant after New.
 	hub      *call.Hub
@@ -94,6 +98,7 @@ type Engine struct {
 
 	// Any goroutine (atomic).
 	snap        atomic.Pointer[view.Snapshot]
+	nameless    atomic.Pointer[[]string]      // bootstrap peers' names without an address; nil: none
 	before      atomic.Pointer[view.Snapshot] // between one and two recentStep old, for rates of now
 	draining    atomic.Bool
 	stopping    atomic.Bool
@@ -128,6 +133,8 @@ type Engine struct {
 	wg     sync.WaitGroup
 
 	quitOnce sync.Once
+
+	reloaded *config.Config // by Reload's caller; nil: never
 }
 
 // New loads the identity, binds the UDP port, the admin socket and the metrics
@@ -164,16 +171,21 @@ func New(cfg config.Config, opts Options) (*Engine, error) {
 // open does everything in New that can fail.
 func (e *Engine) open() error {
 	if err := state.EnsureDir(e.cfg.StateDir); err != nil {
-		return &config.ExitError{Code: config.ExitCantCreate, Err: err}
+		return &config.ExitError{Code: orNoPerm(config.ExitCantCreate, err), Err: err}
 	}
+	lock, err := state.LockDir(e.cfg.StateDir)
+	if err != nil {
+		return &config.ExitError{Code: orNoPerm(config.ExitCantCreate, err), Err: err}
+	}
+	e.lock = lock
 	keys, err := state.LoadKeys(e.cfg.IdentityPath())
 	if err != nil {
-		return &config.ExitError{Code: config.ExitConfig, Err: err}
+		return &config.ExitError{Code: orNoPerm(config.ExitConfig, err), Err: err}
 	}
 	e.keys = keys
 	e.openAudit()
 	if e.edge, err = e.listenQUIC(); err != nil {
-		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
+		return &config.ExitError{Code: orNoPerm(config.ExitUnavailable, err), Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
 	}
 	if err := e.listenAdmin(); err != nil {
 		return err
@@ -185,6 +197,14 @@ func (e *Engine) open() error {
 		return err
 	}
 	return e.openFlight() // last: what another node of this directory has left is not ours to judge
+}
+
+// orNoPerm is the exit code of an error: another where it is that we may not.
+func orNoPerm(code int, err error) int {
+	if errors.Is(err, fs.ErrPermission) {
+		return config.ExitNoPerm
+	}
+	return code
 }
 
 // openAudit takes over the audit log of earlier runs, of whose changes nothing

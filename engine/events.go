@@ -52,7 +52,7 @@ func (l *eventLog) add(ev view.Event) uint64 {
 func (l *eventLog) after(seq uint64) ([]view.Event, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if seq+1 >= l.next {
+	if seq >= l.next-1 { // not seq+1, which may overflow
 		return nil, 0
 	}
 	first := l.next - uint64(len(l.ring))

@@ -74,6 +74,7 @@ func (j *judge) verdict(s *view.Snapshot) {
 	cs = append(cs, j.nodeCauses(s)...)
 	cs = append(cs, j.dhtCauses(s)...)
 	cs = append(cs, forwardCauses(s.Forward)...)
+	cs = append(cs, seedCauses(s)...)
 	cs = append(cs, savedCauses(&s.DHT.Saved, s.At)...)
 	cs = append(cs, j.callCauses(s)...)
 	for k, t := range j.trends {

@@ -72,6 +72,9 @@ func (e *Engine) publish(now time.Time) {
 	s.Signal.Auth = e.authView()
 	s.Edge = e.edge.Stats()
 	e.dht.Fill(&s.DHT, e.mono())
+	if names := e.nameless.Load(); names != nil {
+		s.DHT.Unresolved = *names
+	}
 	e.saver.fill(&s.DHT.Saved)
 	_, s.DHT.Saved.Redialled = e.dht.Restored()
 	s.Undo = e.force.newest()

@@ -42,6 +42,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.directoryLoop(gctx); return nil })
 	g.Go(func() error { e.federate(gctx); return nil })
 	g.Go(func() error { e.saver.loop(gctx); return nil })
+	g.Go(func() error { e.nameLoop(gctx); return nil })
 	g.Go(func() error { e.signalLoop(gctx); return nil })
 	g.Go(func() error { return e.flight.Run(gctx) })
 	e.runWZP(gctx, g)

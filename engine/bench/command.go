@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signalbox/dht/table"
+	"signalbox/engine/config"
 )
 
 // Command is `signalbox bench` (contract section 6).
@@ -66,6 +67,9 @@ func roomsCommand(name, short string, p RoomsParams) *cobra.Command {
 	f.IntVar(&p.Freeze, "freeze", 0, "listeners of the first room whose traffic stops, without a close, for the middle third")
 	f.IntVar(&p.Flood, "flood", 0, "forged QUIC Initials a second for the middle third")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if p.Rooms < 1 || p.People < 1 || p.PPS < 1 || p.Seconds <= 0 || p.Talkers < 0 {
+			return config.Exit(config.ExitUsage, "bench %s: rooms, people, pps and seconds must be above 0, talkers 0 or more", name)
+		}
 		r, err := withNode(c.Context(), o.target, func(ctx context.Context, addr netip.AddrPort, n *Node) (*Result, error) {
 			return RunRooms(ctx, name, addr, n, p)
 		})

@@ -53,6 +53,7 @@ func Execute(ctx context.Context, args []string, std IO) int {
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
+	a.strict(root)
 	err := fang.Execute(ctx, root, fang.WithoutVersion(), fang.WithoutManpage(), fang.WithErrorHandler(a.report))
 	switch {
 	case err == nil:
@@ -72,11 +73,19 @@ func exitCode(err error) int {
 		return ee.Code
 	case errors.Is(err, attach.ErrNotRunning):
 		return config.ExitUnavailable
+	case unwritten(err):
+		return config.ExitIO
 	case errors.Is(err, os.ErrPermission):
 		return config.ExitNoPerm
 	default:
 		return config.ExitCodeOf(err)
 	}
+}
+
+// unwritten tells whether what we had to say could not be written.
+func unwritten(err error) bool {
+	pe, ok := errors.AsType[*os.PathError](err)
+	return ok && pe.Op == "write" && pe.Path == os.Stdout.Name()
 }
 
 // report prints an error for people, a line for each that was joined. An error
@@ -149,6 +158,48 @@ func group(c *cobra.Command) *cobra.Command {
 	}
 	c.RunE = func(*cobra.Command, []string) error { return nil } // Args lets nobody through
 	return c
+}
+
+// strict has the commands that are not ours refuse what they do not know, as
+// ours do. The root's streams are set.
+func (a *app) strict(root *cobra.Command) {
+	for _, c := range a.Extra {
+		if !c.Runnable() {
+			group(c)
+		}
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			group(c)
+		case "help":
+			c.Args, c.Run = helpArgs(root), nil
+			c.RunE = helpOn(root)
+		}
+	}
+}
+
+// helpArgs refuses help on what there is not.
+func helpArgs(root *cobra.Command) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if c, rest, err := root.Find(args); err != nil || c == nil || len(args) > 0 && (c == root || len(rest) > 0) {
+			return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+		}
+		return nil
+	}
+}
+
+func helpOn(root *cobra.Command) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		c, _, err := root.Find(args)
+		if err != nil {
+			return err
+		}
+		c.InitDefaultHelpFlag()
+		return c.Help()
+	}
 }
 
 // terminal tells whether a stream is one.

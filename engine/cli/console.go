@@ -46,7 +46,7 @@ func (a *app) run(c *cobra.Command) (err error) {
 		a.printf(a.Err, "signalbox: standard output is no terminal: running as serve\n")
 		return a.serve(c)
 	}
-	cfg, _, err := a.load(c)
+	cfg, _, err := a.load(c, true)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (a *app) socket(c *cobra.Command, args []string) (string, error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
-	cfg, origins, err := a.load(c)
+	cfg, origins, err := a.load(c, false)
 	if err != nil {
 		return "", err
 	}

@@ -77,7 +77,7 @@ func (a *app) doctorCommand() *cobra.Command {
 // there is no valid one.
 func (a *app) diagnose(c *cobra.Command) *diagnosis {
 	d := &diagnosis{}
-	cfg, _, err := a.load(c)
+	cfg, _, err := a.load(c, false)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			d.add(finding{"configuration", failed, strings.TrimSpace(line), "put it right and run signalbox config check"})

@@ -76,8 +76,9 @@ func addSocketFlags(c *cobra.Command) {
 }
 
 // load reads the settings as the command's flags ask for it.
-func (a *app) load(c *cobra.Command) (config.Config, config.Origins, error) {
-	o := config.LoadOptions{Env: a.Env, Flags: map[string]any{}}
+// A missing file may be none.
+func (a *app) load(c *cobra.Command, mayBeMissing bool) (config.Config, config.Origins, error) {
+	o := config.LoadOptions{Env: a.Env, Flags: map[string]any{}, MayBeMissing: mayBeMissing}
 	if f := c.Flags().Lookup(configFlag); f != nil {
 		o.File = f.Value.String()
 	}

@@ -62,7 +62,7 @@ func (a *app) serve(c *cobra.Command) error {
 	if mesh, err := c.Flags().GetBool("mesh-status"); err == nil && mesh {
 		return a.meshStatus(c)
 	}
-	cfg, _, err := a.load(c)
+	cfg, _, err := a.load(c, true)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,7 @@ func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, lev
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "detail", w)
 	}
+	writeExample(log, cfg.MissingFile)
 	limitMemory(log, a.env)
 	eng, err := engine.New(cfg, engine.Options{Log: log, LogLevel: level})
 	if err != nil {
@@ -107,7 +108,7 @@ func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, lev
 	}
 	return &node{
 		a: a, cfg: cfg, log: log, eng: eng, door: door, notify: notifier{log},
-		reload: func() (config.Config, error) { cfg, _, err := a.load(c); return cfg, err },
+		reload: func() (config.Config, error) { cfg, _, err := a.load(c, false); return cfg, err },
 	}, nil
 }
 
@@ -176,6 +177,7 @@ func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFun
 		n.notify.reloading()
 		if err := n.reloadNow(); err != nil {
 			n.log.Error("reload: the settings in force stay", "err", err)
+			n.eng.Event(view.Event{Kind: "reload_failed", Severity: view.Warn, Message: "the settings in force stay: " + err.Error()})
 		}
 		n.notify.ready()
 	case syscall.SIGUSR1:
@@ -194,7 +196,7 @@ func (n *node) drain(why string, cancel context.CancelFunc) {
 		return
 	}
 	n.notify.stopping()
-	n.log.Info("draining", "because", why, "deadline", n.cfg.DrainTimeout)
+	n.log.Info("draining", "because", why, "deadline_s", n.cfg.DrainTimeout.Seconds())
 	n.eng.Drain(n.cfg.DrainTimeout)
 }
 
@@ -206,6 +208,7 @@ func (n *node) reloadNow() error {
 	for _, w := range cfg.Warnings {
 		n.log.Warn("configuration", "detail", w)
 	}
+	n.cfg.DrainTimeout = cfg.DrainTimeout
 	return n.eng.Reload(cfg)
 }
 

@@ -83,7 +83,7 @@ func (a *app) versionCommand() *cobra.Command {
 func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{Use: "check", Short: "Is it valid? Tells everything that is not", Args: cobra.NoArgs}
 	check.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, _, err := a.load(c)
+		cfg, _, err := a.load(c, false)
 		for _, w := range cfg.Warnings {
 			a.printf(a.Err, "signalbox: warning: %s\n", w)
 		}
@@ -98,7 +98,7 @@ func (a *app) configCommand() *cobra.Command {
 	show.Flags().BoolVar(&origin, "origin", false, "say where each value came from")
 	show.Flags().BoolVar(&asJSON, "json", false, "print one JSON array, origins included")
 	show.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, origins, err := a.load(c)
+		cfg, origins, err := a.load(c, false)
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,9 @@ type Config struct {
 	// Warnings name every setting that is accepted and has no effect, in words
 	// for the operator. Load fills it in.
 	Warnings []string `koanf:"-"`
+
+	// MissingFile is the configuration file that was named and is not there.
+	MissingFile string `koanf:"-"`
 }
 
 // SSH is the console over SSH.

@@ -197,22 +197,28 @@ func quoted(v any) any {
 	return v
 }
 
-// didYouMean names the candidate nearest to name, if one is near enough to be
-// a slip of the fingers.
+// didYouMean names the candidate nearest to name: as a question where one is
+// near enough to be a slip of the fingers.
 func didYouMean(name string, candidates []string) string {
-	best, dist := "", 1+max(2, len(name)/3)
+	best, dist := "", math.MaxInt
 	slices.Sort(candidates)
 	for _, c := range candidates {
 		if d := Distance(name, c); d < dist {
 			best, dist = c, d
 		}
-		// shard_capacity for dispatch.capacity, shards for dispatch.shards
+		// the leaf or the section alone: shards, dispatch
+		if section, _, ok := strings.Cut(c, "."); ok && Distance(name, section) < dist {
+			best, dist = c, Distance(name, section)
+		}
 		if _, leaf, ok := strings.Cut(c, "."); ok && Distance(name, leaf) < dist {
 			best, dist = c, Distance(name, leaf)
 		}
 	}
 	if best == "" {
 		return ""
+	}
+	if dist > max(2, len(name)/3) {
+		return "; the nearest one is " + best
 	}
 	return "; did you mean " + best + "?"
 }

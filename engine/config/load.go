@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -22,6 +23,9 @@ type LoadOptions struct {
 	File  string         // TOML; empty: $SIGNALBOX_CONFIG of Env, else none
 	Env   []string       // KEY=VALUE, as of os.Environ; nil: no environment
 	Flags map[string]any // by TOML key, only those that were set
+
+	// A file that is not there is a warning and no error (spec wzp 6.1).
+	MayBeMissing bool
 }
 
 // Origins says of every key where its value came from: "default",
@@ -63,14 +67,21 @@ func Load(o LoadOptions) (Config, Origins, error) {
 	}
 	var layers []layer
 	var errs []error
+	missing := ""
 	if file != "" {
 		l, err := fileLayer(file)
+		if o.MayBeMissing && errors.Is(err, fs.ErrNotExist) {
+			missing, err = file, nil
+		}
 		layers, errs = append(layers, l), append(errs, err)
 	}
 	l, err := envLayer(o.Env)
 	layers, errs = append(layers, l), append(errs, err)
 	l, err = flagLayer(o.Flags)
-	layers, errs = append(layers, l), append(errs, err)
+	if err != nil {
+		return Default(), Origins{}, &ExitError{Code: ExitUsage, Err: err}
+	}
+	layers = append(layers, l)
 
 	cfg, origins, err := merge(layers)
 	errs = append(errs, err)
@@ -78,6 +89,9 @@ func Load(o LoadOptions) (Config, Origins, error) {
 		errs = append(errs, cfg.resolve(env, origins), cfg.validate(origins))
 	}
 	cfg.Warnings = cfg.warnings(origins)
+	if cfg.MissingFile = missing; missing != "" {
+		cfg.Warnings = append([]string{"there is no configuration file " + missing + ": the node runs with the defaults, the environment and the flags"}, cfg.Warnings...)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return cfg, origins, &ExitError{Code: ExitConfig, Err: err}
 	}
@@ -171,7 +185,7 @@ func fileLayer(path string) (layer, error) {
 	if err != nil {
 		return l, err
 	}
-	return l, flatten(raw, "", "file "+path, l.values)
+	return l, flatten(raw, "", l.origin, l.values)
 }
 
 func readFile(path string) (b []byte, err error) {
@@ -191,14 +205,14 @@ func readFile(path string) (b []byte, err error) {
 }
 
 // flatten turns nested tables into checked values by dotted key.
-func flatten(in map[string]any, prefix, origin string, out map[string]any) error {
+func flatten(in map[string]any, prefix string, origin func(key string) string, out map[string]any) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		v, full := in[name], prefix+name
 		if k, ok := keyNamed(full); ok {
 			c, err := convert(k, v)
 			if err != nil {
-				errs = append(errs, &FieldError{full, origin, err.Error()})
+				errs = append(errs, &FieldError{full, origin(full), err.Error()})
 				continue
 			}
 			out[full] = c
@@ -208,7 +222,7 @@ func flatten(in map[string]any, prefix, origin string, out map[string]any) error
 			errs = append(errs, flatten(sub, full+".", origin, out))
 			continue
 		}
-		errs = append(errs, unknownKey(full, origin))
+		errs = append(errs, unknownKey(full, origin(full)))
 	}
 	return errors.Join(errs...)
 }
@@ -254,7 +268,7 @@ func flagLayer(flags map[string]any) (layer, error) {
 		k, _ := keyNamed(key)
 		return "flag --" + k.Flag
 	}}
-	return l, flatten(nest(flags), "", "flag", l.values)
+	return l, flatten(nest(flags), "", l.origin, l.values)
 }
 
 // nest is the inverse of flatten's naming, for keys with dots in them.

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,9 +17,21 @@ type Entry struct {
 	Origin string `json:"origin"`
 }
 
-// Text is the value as it would be written in TOML, more or less.
-func (e Entry) Text() string {
-	switch v := e.Value.(type) {
+// Text is the value as it would be written in TOML.
+func (e Entry) Text() string { return tomlText(e.Value) }
+
+func tomlText(value any) string {
+	switch v := value.(type) {
+	case []map[string]any:
+		rows := make([]string, len(v))
+		for i, m := range v {
+			fields := make([]string, 0, len(m))
+			for _, k := range slices.Sorted(maps.Keys(m)) {
+				fields = append(fields, k+" = "+tomlText(m[k]))
+			}
+			rows[i] = "{ " + strings.Join(fields, ", ") + " }"
+		}
+		return "[" + strings.Join(rows, ", ") + "]"
 	case string:
 		return fmt.Sprintf("%q", v)
 	case []string:

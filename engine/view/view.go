@@ -272,6 +272,7 @@ type DHT struct {
 	Saved      Saved             `json:"saved"`
 	Records    Records           `json:"records"`
 	PeersTable []Peer            `json:"peers_table"`
+	Unresolved []string          `json:"unresolved,omitempty"` // bootstrap peers' names that have no address now
 
 	Reachability Reachability `json:"reachability"`
 }
