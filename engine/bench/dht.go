@@ -461,8 +461,7 @@ func (f *fleet) result(took time.Duration, join Quantiles, all stage, steps []st
 	r.measure(before, after)
 	handled := after.snap.Ledger.DHT.Delivered - before.snap.Ledger.DHT.Delivered
 	if handled > 0 { // a delivered packet of this workload is a message the node has handled
-		r.CPUPerDelivered = float64((after.cpu - before.cpu).Microseconds()) / float64(handled)
-		r.AllocsPerForward = float64(after.snap.Node.Mallocs-before.snap.Node.Mallocs) / float64(handled)
+		r.cost(before, after, handled)
 	}
 	self := Node{PID: os.Getpid()}
 	var control uint64

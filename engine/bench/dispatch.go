@@ -151,6 +151,7 @@ func (l *dispatchLoad) submit(src netip.Addr, hot bool) {
 
 func (l *dispatchLoad) result(took time.Duration) *Result {
 	r := newResult("dispatch", l.p, took)
+	r.Note = "no node: the dispatcher runs in this process, beside the load"
 	r.Sent = l.offered.Load() + l.onWedged.Load() + l.hotOffered.Load()
 	r.Expected = l.offered.Load()
 	r.Delivered = r.Expected - l.refused.Load()

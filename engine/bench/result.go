@@ -29,9 +29,10 @@ type Result struct {
 	Corrupt           uint64    `json:"corrupt"`   // arrived, but not byte for byte what was sent
 	Reordered         uint64    `json:"reordered"` // arrived after a later one of the same sender
 	LatencyUS         Quantiles `json:"latency_us"`
-	CPUPerDelivered   float64   `json:"cpu_us_per_delivered"`
-	AllocsPerForward  float64   `json:"allocs_per_forward"`
-	ServerRSSBytes    uint64    `json:"server_rss_bytes"`
+	CPUPerDelivered   *float64  `json:"cpu_us_per_delivered,omitempty"` // nil, as the next two: not measured
+	AllocsPerForward  *float64  `json:"allocs_per_forward,omitempty"`
+	ServerRSSBytes    *uint64   `json:"server_rss_bytes,omitempty"`
+	Note              string    `json:"note,omitempty"` // what the figures are not
 	ServerDropped     any       `json:"server_dropped,omitempty"`
 	ServerUnexplained *int64    `json:"server_unexplained,omitempty"`
 	Machine           Machine   `json:"machine"`
@@ -64,10 +65,9 @@ func (r *Result) measure(before, after reading) {
 		return
 	}
 	if r.Delivered > 0 {
-		r.CPUPerDelivered = float64((after.cpu - before.cpu).Microseconds()) / float64(r.Delivered)
-		r.AllocsPerForward = float64(after.snap.Node.Mallocs-before.snap.Node.Mallocs) / float64(r.Delivered)
+		r.cost(before, after, r.Delivered)
 	}
-	r.ServerRSSBytes = after.rss
+	r.ServerRSSBytes = &after.rss
 	drops := map[string]uint64{}
 	for k, v := range after.snap.Ledger.Media.Dropped {
 		if v > 0 {
@@ -77,6 +77,13 @@ func (r *Result) measure(before, after reading) {
 	r.ServerDropped = drops
 	u := unexplained(after.snap)
 	r.ServerUnexplained = &u
+}
+
+// cost is what the node spent on each of n things between two readings.
+func (r *Result) cost(before, after reading, n uint64) {
+	cpu := float64((after.cpu - before.cpu).Microseconds()) / float64(n)
+	allocs := float64(after.snap.Node.Mallocs-before.snap.Node.Mallocs) / float64(n)
+	r.CPUPerDelivered, r.AllocsPerForward = &cpu, &allocs
 }
 
 func unexplained(s *view.Snapshot) int64 {
@@ -134,9 +141,9 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(tw, "sent\t%d\n", r.Sent)
 	fmt.Fprintf(tw, "delivered\t%d of %d, lost %d (%.3f %%), corrupt %d, reordered %d\n", r.Delivered, r.Expected, r.Lost, pct, r.Corrupt, r.Reordered)
 	fmt.Fprintf(tw, "latency\tp50 %.0f us, p99 %.0f us, max %.0f us\n", r.LatencyUS.P50, r.LatencyUS.P99, r.LatencyUS.Max)
-	if r.ServerRSSBytes > 0 {
+	if r.ServerRSSBytes != nil && r.CPUPerDelivered != nil {
 		fmt.Fprintf(tw, "node\t%.2f us CPU per delivered, %.2f allocations per delivered, RSS %.1f MiB\n",
-			r.CPUPerDelivered, r.AllocsPerForward, float64(r.ServerRSSBytes)/(1<<20))
+			*r.CPUPerDelivered, *r.AllocsPerForward, float64(*r.ServerRSSBytes)/(1<<20))
 		fmt.Fprintf(tw, "node drops\t%v, unexplained %d\n", r.ServerDropped, *r.ServerUnexplained)
 	}
 	if r.Extra != nil {
