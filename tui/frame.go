@@ -136,7 +136,7 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 // trimmed is a row's text without its padding.
 func trimmed(ln *cell.Line, w int) string { return ansi.Truncate(ln.String(), w, "") }
 
-// sign tells LIVE, FROZEN or STALE, in words; and of a slow link.
+// sign tells LIVE, FROZEN, STALE or GONE, in words; and of a slow link.
 func (m *Model) sign(ln *cell.Line, now time.Time, st *style.Set) {
 	g := &st.Glyph
 	if n := m.pace.slow(now); n > 0 {
@@ -152,6 +152,8 @@ func (m *Model) sign(ln *cell.Line, now time.Time, st *style.Set) {
 			text, s := pane.Verdict(&live, g)
 			ln.Space(1).Add(style.Text, "now").Add(s, text)
 		}
+	case m.gone:
+		ln.Add(style.BadBadge, " "+g.Warn+" GONE "+cell.Seconds(age.Truncate(100*time.Millisecond).Seconds())+", retrying ")
 	case age > 0:
 		ln.Add(style.BadBadge, " "+g.Warn+" STALE "+cell.Seconds(age.Truncate(100*time.Millisecond).Seconds())+" ")
 	default:

@@ -173,6 +173,33 @@ func TestStale(t *testing.T) {
 	b.wantText("● LIVE")
 }
 
+// lostSource is a source whose node can be lost.
+type lostSource struct {
+	Source
+	err error
+}
+
+func (s *lostSource) Lost() error { return s.err }
+
+// TestGone has the console say at its next look that the node is gone, long
+// before the numbers are too old to be called live.
+func TestGone(t *testing.T) {
+	b := newBench(t, sample.Healthy, 80, 24, 2, Options{})
+	src := &lostSource{Source: b.src}
+	b.m.src = src
+	b.tick(1)
+	b.m.pace.answered()
+	b.wantText("● LIVE")
+	src.err = errors.New("connection refused")
+	b.tick(0)
+	b.m.pace.answered()
+	b.wantText("▲ GONE", "retrying")
+	b.wantNoText("LIVE")
+	src.err = nil
+	b.tick(1)
+	b.wantText("● LIVE")
+}
+
 func TestFilter(t *testing.T) {
 	b := newBench(t, sample.HotShard, 80, 24, 2, Options{})
 	b.press("2", "/", "d", "h", "t", "/", "2", "q")

@@ -34,6 +34,11 @@ type Source interface {
 	Do(ctx context.Context, c control.Command) (control.Result, error)
 }
 
+// remote is a Source that can lose its node.
+type remote interface {
+	Lost() error // why there is no connection; nil while there is one
+}
+
 // Options are the console's settings. The zero value is a coloured operator's
 // console with block glyphs.
 type Options struct {
@@ -42,7 +47,7 @@ type Options struct {
 	Title   string           // beside the name in the header, e.g. a demo's node
 	Glyphs  style.Glyphs     // blocks, or ASCII
 	Now     func() time.Time // nil means time.Now
-	Stale   time.Duration    // no new snapshot for so long is said; 0 means 2 s
+	Stale   time.Duration    // no new snapshot for so long is said; 0 means 1 s
 	Timeout time.Duration    // of one command; 0 means 10 s
 	// Recorded says that the source is a recording: it never goes on, so it is
 	// not stale, and the console begins in the past, at its end.
@@ -101,6 +106,7 @@ type Model struct {
 	box      *box           // in mode boxed
 	line     commandLine    // in mode commanding
 	fresh    time.Time      // when a new snapshot last came
+	gone     bool           // the connection to the node is lost
 	light    bool
 	sets     map[style.Config]*style.Set
 
@@ -132,7 +138,7 @@ func New(src Source, opt Options) *Model {
 		opt.Role = control.Operator
 	}
 	if opt.Stale <= 0 {
-		opt.Stale = 2 * time.Second
+		opt.Stale = time.Second
 	}
 	if opt.Timeout <= 0 {
 		opt.Timeout = 10 * time.Second
@@ -191,12 +197,14 @@ func (m *Model) data() *pane.Data {
 // apply gives the open pane its numbers.
 func (m *Model) apply() { m.tabs[m.cur].Apply(m.data()) }
 
-// stale tells how old the numbers are when they are too old; 0 otherwise.
+// stale tells how old the numbers are when they are too old, or when no more
+// will come; 0 otherwise.
 func (m *Model) stale() time.Duration {
-	if age := m.opt.Now().Sub(m.fresh); age > m.opt.Stale && !m.opt.Recorded {
-		return age
+	age := m.opt.Now().Sub(m.fresh)
+	if m.opt.Recorded || age <= m.opt.Stale && !m.gone {
+		return 0
 	}
-	return 0
+	return max(age, time.Nanosecond)
 }
 
 // set is the look for the present state. Stale numbers are subdued, a frozen

@@ -113,6 +113,11 @@ func (m *Model) poll(now time.Time) bool {
 	if news {
 		m.fresh = now
 	}
+	if r, ok := m.src.(remote); ok {
+		was := m.gone
+		m.gone = r.Lost() != nil
+		news = news || m.gone != was
+	}
 	evs, missed := m.src.Events(m.feed.AfterSeq())
 	m.feed.AddEvents(evs, missed)
 	return news || len(evs) > 0

@@ -432,11 +432,14 @@ func TestClientFollowsAcrossARestart(t *testing.T) {
 	until(t, "events a and b", func() bool { evs, _ := c.Events(0); return len(evs) == 2 })
 	f.publish(9, first, "")
 	until(t, "snapshot 9", func() bool { return c.Snapshot().Seq == 9 })
-	if st := c.Status(); !st.Connected || st.Err != nil {
+	if st := c.Status(); !st.Connected || st.Err != nil || c.Lost() != nil {
 		t.Errorf("status %+v", st)
 	}
 	stop()
 	until(t, "the loss is noticed", func() bool { st := c.Status(); return !st.Connected && st.Err != nil })
+	if c.Lost() == nil {
+		t.Error("the loss is not told")
+	}
 	if c.Snapshot().Seq != 9 {
 		t.Error("the last snapshot is forgotten")
 	}

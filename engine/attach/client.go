@@ -126,6 +126,14 @@ func (c *Client) Explain(ctx context.Context, from, to string) (view.Explanation
 // Trail asks the node for its audit records, newest first.
 func (c *Client) Trail(ctx context.Context) ([]view.Audit, error) { return c.api.Audit(ctx) }
 
+// Lost says why there is no connection to the node; nil while there is one.
+func (c *Client) Lost() error {
+	if st := c.Status(); !st.Connected {
+		return st.Err
+	}
+	return nil
+}
+
 // Status says how the connection is.
 func (c *Client) Status() Status {
 	c.mu.Lock()
