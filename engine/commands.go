@@ -68,6 +68,11 @@ var planners = map[control.Kind]planner{
 	control.NodeSave:          planSave,
 }
 
+// known are the arguments of the kinds that have any.
+var known = map[control.Kind]string{
+	control.SourceThrottle: "pps", control.RoomPinTier: "tier", control.RoomTap: "to", control.NodeLogLevel: "level",
+}
+
 // noReason is recorded for a command that came without a reason.
 const noReason = "none given"
 
@@ -94,6 +99,11 @@ func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, err
 	mk, ok := planners[c.Kind]
 	if !ok {
 		return e.finish(c, unplanned(c), booked{}), nil
+	}
+	for arg := range c.Args {
+		if arg != known[c.Kind] {
+			return e.finish(c, control.Fail(control.Invalid, "%s knows no argument %q", c.Kind, arg), booked{}), nil
+		}
 	}
 	ch, res, b, done := e.inTurn(ctx, c, mk)
 	if !done {
@@ -148,8 +158,8 @@ func tidy(c *control.Command) {
 // unplanned refuses a kind there is no planner for.
 func unplanned(c control.Command) control.Result {
 	names := make([]string, 0, len(planners))
-	for _, known := range control.Kinds() {
-		names = append(names, string(known))
+	for _, k := range control.Kinds() {
+		names = append(names, string(k))
 	}
 	return control.Fail(control.Invalid, "unknown command %q; known are %s", clean(string(c.Kind)), strings.Join(names, ", "))
 }

@@ -292,6 +292,8 @@ func TestArgumentsAndLifetimesAreTakenSeriously(t *testing.T) {
 	e := bare(t)
 	for _, c := range []control.Command{
 		{Kind: control.SourceThrottle, Target: "10.0.0.1", Args: map[string]any{"pps": "5"}},
+		{Kind: control.SourceThrottle, Target: "10.0.0.1", Args: map[string]any{"psp": 5.0}},
+		{Kind: control.SourceBan, Target: "10.0.0.1", Args: map[string]any{"ttl_s": 5.0}},
 		{Kind: control.ShardFlush, Target: "media/1", TTLS: 5},
 		{Kind: control.SourceClear, Target: "10.0.0.1", TTLS: 5},
 	} {

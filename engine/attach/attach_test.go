@@ -323,6 +323,38 @@ func TestFollowersAreBounded(t *testing.T) {
 	}
 }
 
+// TestIdlersKeepNobodyOut fills the socket with connections that ask nothing,
+// or ask half: a question still finds a place, and followers keep theirs.
+func TestIdlersKeepNobodyOut(t *testing.T) {
+	path := socket(t)
+	serve(t, path, newFake(time.Now()), nil)
+	a := NewAPI(path)
+	defer a.Close()
+	follower, err := a.open(t.Context(), http.MethodGet, "/v1/stream?interval_ms=50", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = follower.Close() }()
+	for i := range 2 * maxConns {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if i%2 == 0 {
+			_, _ = io.WriteString(c, "GET /v1/snap") // it may be out already
+		}
+	}
+	b := NewAPI(path)
+	defer b.Close()
+	if _, err := b.Snapshot(t.Context()); err != nil {
+		t.Errorf("kept out: %v", err)
+	}
+	if _, err := follower.Read(make([]byte, 64)); err != nil {
+		t.Errorf("the follower lost its place: %v", err)
+	}
+}
+
 // TestSlowReaderSkips has a follower that does not read while the node goes
 // on: it must miss snapshots rather than find them all in a queue.
 func TestSlowReaderSkips(t *testing.T) {

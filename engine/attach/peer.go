@@ -3,11 +3,13 @@ package attach
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/user"
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"signalbox/engine/control"
 	"signalbox/engine/state"
@@ -93,18 +95,18 @@ func groupsOf(uid uint32) []string {
 	return g
 }
 
-// limited closes connections beyond a number.
+// limited holds at most a number of connections. For one more, that which has
+// waited longest for a request goes: whoever only sits there keeps nobody out.
 type limited struct {
 	net.Listener
-	free chan struct{} // holds one token per connection that may still come
+	most int
+
+	mu   sync.Mutex // leaf
+	open map[*limitedConn]struct{}
 }
 
 func newLimited(l net.Listener, n int) *limited {
-	free := make(chan struct{}, n)
-	for range n {
-		free <- struct{}{}
-	}
-	return &limited{l, free}
+	return &limited{Listener: l, most: n, open: map[*limitedConn]struct{}{}}
 }
 
 // Accept returns the next connection there is room for. It hides nothing of
@@ -115,25 +117,66 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case <-l.free:
-			return &limitedConn{Conn: c, release: sync.OnceFunc(func() { l.free <- struct{}{} })}, nil
-		default:
-			if err := c.Close(); err != nil {
-				return nil, err
+		lc := &limitedConn{Conn: c, l: l, waits: time.Now()}
+		out, ok := l.admit(lc)
+		if out != nil { // whatever comes of it: it is out of the way
+			_ = out.Conn.Close()
+		}
+		if ok {
+			return lc, nil
+		}
+		if err := c.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// admit makes room for c, by sending another away if it must; false when all
+// others are being answered.
+func (l *limited) admit(c *limitedConn) (out *limitedConn, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) >= l.most {
+		for o := range l.open {
+			if !o.waits.IsZero() && (out == nil || o.waits.Before(out.waits)) {
+				out = o
 			}
 		}
+		if out == nil {
+			return nil, false
+		}
+		delete(l.open, out)
+	}
+	l.open[c] = struct{}{}
+	return out, true
+}
+
+// state notes whether a connection waits for a request; it is the server's
+// ConnState.
+func (l *limited) state(c net.Conn, st http.ConnState) {
+	lc, ok := c.(*limitedConn)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lc.waits = time.Time{}
+	if st == http.StateNew || st == http.StateIdle {
+		lc.waits = time.Now()
 	}
 }
 
 type limitedConn struct {
 	net.Conn
-	release func()
+	l     *limited
+	waits time.Time // for a request, since; zero: it is being answered. Guarded by l.mu
 }
 
 // Close closes the connection and makes room for another.
 func (c *limitedConn) Close() error {
-	defer c.release()
+	c.l.mu.Lock()
+	delete(c.l.open, c)
+	c.l.mu.Unlock()
 	return c.Conn.Close()
 }
 

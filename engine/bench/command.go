@@ -139,7 +139,7 @@ func withNode(ctx context.Context, target string, f func(context.Context, netip.
 	if target != "" {
 		addr, err := netip.ParseAddrPort(target)
 		if err != nil {
-			return nil, fmt.Errorf("bench: --target: %w", err)
+			return nil, config.Exit(config.ExitUsage, "bench: --target: %w", err)
 		}
 		return f(ctx, addr, nil)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"signalbox/dht"
 	"signalbox/dht/table"
+	"signalbox/engine/config"
 	"signalbox/engine/view"
 )
 
@@ -82,7 +83,7 @@ type fleet struct {
 // join, in steps, the last of which is as quiet as the first.
 func RunDHT(ctx context.Context, nut *Node, p DHTParams) (*Result, error) {
 	if p.Nodes < 10 || p.Nodes > 5000 || p.Joiners < 1 || p.Rate <= 0 || p.Seconds < 4 {
-		return nil, fmt.Errorf("bench: dht: %d nodes, %d joiners, %v lookups a second for %v s is out of range", p.Nodes, p.Joiners, p.Rate, p.Seconds)
+		return nil, config.Exit(config.ExitUsage, "bench: dht: %d nodes, %d joiners, %v lookups a second for %v s is out of range", p.Nodes, p.Joiners, p.Rate, p.Seconds)
 	}
 	if err := enoughFiles(p.Nodes); err != nil {
 		return nil, err

@@ -2,13 +2,13 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"signalbox/engine/config"
 	"signalbox/engine/dispatch"
 )
 
@@ -65,7 +65,7 @@ type dispatchLoad struct {
 // ones lost while one floods or one shard is stuck.
 func RunDispatch(ctx context.Context, p DispatchParams) (*Result, error) {
 	if p.Sources < 1 || p.Sources > 1<<20 || p.HotShare < 0 || p.HotShare >= 1 || p.Wedge >= p.Shards {
-		return nil, fmt.Errorf("bench: dispatch: %d sources, hot share %v, wedge %d of %d shards is out of range", p.Sources, p.HotShare, p.Wedge, p.Shards)
+		return nil, config.Exit(config.ExitUsage, "bench: dispatch: %d sources, hot share %v, wedge %d of %d shards is out of range", p.Sources, p.HotShare, p.Wedge, p.Shards)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

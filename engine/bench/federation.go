@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"signalbox/engine/config"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
 	"signalbox/relay/wire"
@@ -36,7 +37,7 @@ type FederationParams struct {
 
 func (p *FederationParams) check() error {
 	if p.Peers < 2 || p.Peers > 64 || p.Blackholed < 0 || p.Blackholed > p.Peers-2 || p.PPS < 1 || p.Payload < payloadHead || p.Seconds < 3 {
-		return fmt.Errorf("bench: %d peers, %d of them blackholed, at %d packets a second for %.0f s is out of range", p.Peers, p.Blackholed, p.PPS, p.Seconds)
+		return config.Exit(config.ExitUsage, "bench: %d peers, %d of them blackholed, at %d packets a second for %.0f s is out of range", p.Peers, p.Blackholed, p.PPS, p.Seconds)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"signalbox/engine/config"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 	"signalbox/relay/wire"
@@ -47,7 +48,7 @@ func (p *RoomsParams) fill() error {
 		return fmt.Errorf("bench: %d frozen listeners, but only %d of %d people listen", p.Freeze, p.People-p.Talkers, p.People)
 	}
 	if p.Rooms < 1 || p.People < 2 || p.Rooms*p.People > 20000 {
-		return fmt.Errorf("bench: %d rooms of %d people is out of range", p.Rooms, p.People)
+		return config.Exit(config.ExitUsage, "bench: %d rooms of %d people is out of range", p.Rooms, p.People)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"serve", "--config", bad}, config.ExitConfig, "did you mean listen_addr?"},
 		{[]string{"config", "check", "--config", bad}, config.ExitConfig, "did you mean listen_addr?"},
 		{[]string{"serve", "--shards", "many"}, config.ExitUsage, "--shards"},
+		{[]string{"serve", "--shards", "0"}, config.ExitConfig, "--shards"},
 		{[]string{"completion", "bogus"}, config.ExitUsage, "unknown command"},
 		{[]string{"help", "nope"}, config.ExitUsage, "unknown help topic"},
 		{[]string{"config", "check", "--config", filepath.Join(home, "none.toml")}, config.ExitConfig, "none.toml"},

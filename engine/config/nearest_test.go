@@ -35,9 +35,9 @@ func TestAMissingFileMayBeAWarning(t *testing.T) {
 
 func TestTablesAreShownAsTOML(t *testing.T) {
 	cfg := Default()
-	cfg.GlobalRooms = []GlobalRoom{{Name: "a\"b"}}
+	cfg.GlobalRooms = []GlobalRoom{{Name: "a\"b\\\x1b\U000e0001"}}
 	for _, e := range Entries(cfg, Origins{}) {
-		if e.Key == "global_rooms" && e.Text() != `[{ name = "a\"b" }]` {
+		if e.Key == "global_rooms" && e.Text() != `[{ name = "a\"b\\\u001B\U000E0001" }]` {
 			t.Errorf("%s", e.Text())
 		}
 	}

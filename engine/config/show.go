@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Entry is one line of config show.
@@ -33,16 +34,37 @@ func tomlText(value any) string {
 		}
 		return "[" + strings.Join(rows, ", ") + "]"
 	case string:
-		return fmt.Sprintf("%q", v)
+		return tomlString(v)
 	case []string:
 		q := make([]string, len(v))
 		for i, s := range v {
-			q[i] = fmt.Sprintf("%q", s)
+			q[i] = tomlString(s)
 		}
 		return "[" + strings.Join(q, ", ") + "]"
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// tomlString writes a basic string of TOML 1.0, which knows fewer escapes than Go.
+func tomlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08X`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // Entries lists every setting with its value and where it came from. Passwords
