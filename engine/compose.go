@@ -58,6 +58,7 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 		Addr: e.cfg.ListenAddr, TLSCert: tlsCert, DHTCert: dhtCert, ResetKey: e.keys.Reset, TokenKey: e.keys.Token,
 		Retry: quicnet.RetryMode(q.Retry), RetryRate: q.RetryRate, HandshakeTimeout: q.HandshakeTimeout,
 		MaxConns: q.MaxConnections, MaxPerPrefix: q.MaxPerPrefix, ExemptLoopback: e.cfg.DHT.AllowLoopback,
+		ReadTick: q.ReadTick, ReadTickAbove: q.ReadTickAbove,
 		Admit:   func(a netip.Addr) bool { return !e.relay.Banned(a) },
 		OnPanic: func(_ *quicnet.Conn, v any, stack []byte) { e.panickedAt("connection handler", v, stack) },
 		Log:     e.log,

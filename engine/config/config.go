@@ -104,6 +104,8 @@ type QUIC struct {
 	HandshakeTimeout time.Duration `koanf:"handshake_timeout"` // a handshake must be over by then
 	MaxConnections   int           `koanf:"max_connections"`   // at the same time
 	MaxPerPrefix     int           `koanf:"max_per_prefix"`    // of one IPv4 address or IPv6 /64
+	ReadTick         time.Duration `koanf:"read_tick"`         // how long packets may gather before they are read; 0: never
+	ReadTickAbove    float64       `koanf:"read_tick_above"`   // packets/s from which they do
 }
 
 // Relay bounds what one room and one client may cost.
@@ -206,7 +208,7 @@ func Default() Config {
 		DHT:          DHT{LookupPaths: 1, SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20, Relay: true, RelayPairs: 32, RelayBPS: 65_536},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{
-			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second,
+			Retry: RetryAuto, RetryRate: 50, HandshakeTimeout: 10 * time.Second, ReadTick: 500 * time.Microsecond, ReadTickAbove: 4000,
 			MaxConnections: 16_384, MaxPerPrefix: 4096,
 		},
 		Relay: Relay{

@@ -72,6 +72,8 @@ var keys = withKinds([]Key{
 	{Name: "quic.handshake_timeout", Arg: "DURATION", Help: "by which a handshake must be over"},
 	{Name: "quic.max_connections", Arg: "N", Help: "connections at the same time"},
 	{Name: "quic.max_per_prefix", Arg: "N", Help: "connections of one IPv4 address or IPv6 /64"},
+	{Name: "quic.read_tick", Arg: "DURATION", Help: "how long packets may gather before they are read, to save CPU when many arrive; 0: never"},
+	{Name: "quic.read_tick_above", Arg: "N", Help: "packets a second from which they do"},
 	{Name: "relay.max_rooms", Arg: "N", Help: "rooms at the same time"},
 	{Name: "relay.max_room_size", Arg: "N", Help: "participants in one room"},
 	{Name: "relay.client_pps", Arg: "N", Help: "packets a second one client may send"},

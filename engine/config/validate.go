@@ -94,6 +94,8 @@ func (c *Config) validateLimits(k *checker) {
 	between(k, "quic.handshake_timeout", c.QUIC.HandshakeTimeout, 100*time.Millisecond, time.Minute)
 	between(k, "quic.max_connections", c.QUIC.MaxConnections, 1, 10_000_000)
 	between(k, "quic.max_per_prefix", c.QUIC.MaxPerPrefix, 1, 10_000_000)
+	between(k, "quic.read_tick", c.QUIC.ReadTick, 0, 5*time.Millisecond)
+	between(k, "quic.read_tick_above", c.QUIC.ReadTickAbove, 100, 1e7)
 	between(k, "dht.relay_pairs", c.DHT.RelayPairs, 1, 4096)
 	between(k, "dht.relay_bps", c.DHT.RelayBPS, 1024, 100_000_000)
 	between(k, "relay.max_rooms", c.Relay.MaxRooms, 1, 10_000_000)

@@ -49,6 +49,7 @@ func nodeFamilies() []family {
 		gaugeOf("signalbox_kernel_gso", "1 if the kernel splits large sends into datagrams.", func(s *view.Snapshot) float64 { return truth(s.Kernel.GSO) }),
 		gaugeOf("signalbox_quic_connections", "QUIC connections.", func(s *view.Snapshot) float64 { return float64(s.Edge.Connections) }),
 		gaugeOf("signalbox_quic_handshaking", "QUIC connections whose handshake is under way.", func(s *view.Snapshot) float64 { return float64(s.Edge.Handshaking) }),
+		gaugeOf("signalbox_quic_read_tick_seconds", "How long packets gather before they are read, because many arrive; 0: they do not.", func(s *view.Snapshot) float64 { return float64(s.Edge.ReadTickUS) / 1e6 }),
 		counterOf("signalbox_quic_accepted_total", "QUIC connections accepted.", func(s *view.Snapshot) float64 { return float64(s.Edge.Accepted) }),
 		{"signalbox_quic_refused_total", "QUIC connections refused, by cause.", counter, []string{"cause"}, func(s *view.Snapshot, emit put) { byName(emit, s.Edge.Refused) }},
 		counterOf("signalbox_quic_retries_total", "Retry packets sent: a stranger had to prove its address.", func(s *view.Snapshot) float64 { return float64(s.Edge.RetriesSent) }),

@@ -79,6 +79,12 @@ type Config struct {
 
 	SocketBuffer int // bytes asked of the kernel each way; default 8 MiB
 
+	// ReadTick is how long packets may gather before they are read, while more
+	// than ReadTickAbove of them arrive a second; 0: they never do. Half
+	// a millisecond saves a quarter of the CPU of ten busy rooms.
+	ReadTick      time.Duration
+	ReadTickAbove float64
+
 	// Admit says whether an address may connect; nil lets everyone. It is asked
 	// for unproved addresses too, from one goroutine, and must not wait.
 	Admit func(netip.Addr) bool

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/net/ipv4"
 )
 
 // DialConfig says whom to connect to, and as whom.
@@ -125,13 +126,15 @@ func makeClient(cfg ClientConfig, gate *Gate) (*Client, error) {
 		addr = netip.AddrPortFrom(cfg.LocalAddr, 0).String()
 	}
 	def(&cfg.SocketBuffer, socketBuffer)
-	sock, err := openSocket(addr, cfg.SocketBuffer)
+	sock, err := openSocket(addr, &Config{SocketBuffer: cfg.SocketBuffer})
 	if err != nil {
 		return nil, err
 	}
 	var pc net.PacketConn = sock
 	if gate != nil {
-		pc = &frozenSocket{socket: sock, gate: gate}
+		frozen := &frozenSocket{socket: sock, gate: gate}
+		sock.batch = ipv4.NewPacketConn(frozen)
+		pc = frozen
 	}
 	conf := quicConfig(handshakeLimit)
 	if cfg.MaxStreams != 0 {

@@ -40,7 +40,7 @@ type Endpoint struct {
 // Run takes them.
 func Listen(cfg Config) (*Endpoint, error) {
 	cfg.setDefaults()
-	sock, err := openSocket(cfg.Addr, cfg.SocketBuffer)
+	sock, err := openSocket(cfg.Addr, &cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (e *Endpoint) Stats() view.Edge {
 	v := view.Edge{
 		Connections: e.dial.reg.count(), Handshaking: int(e.gate.handshaking.Load()), Accepted: e.gate.accepted.Load(),
 		Refused: make(map[string]uint64, numCauses), RetriesSent: t.retries.Load(), RetryActive: e.gate.retryActive(),
-		RxQueueDrops: t.rxDropped.Load(),
+		RxQueueDrops: t.rxDropped.Load(), ReadTickUS: e.dial.sock.pulse.inForce().Microseconds(),
 	}
 	for i := range e.gate.refused {
 		v.Refused[causeNames[i]] = e.gate.refused[i].Load()

@@ -73,7 +73,7 @@ func (g *Gate) pass() {
 }
 
 // frozenSocket puts a gate before every read and write of a socket. quic-go
-// writes through WriteMsgUDP and reads in batches through SyscallConn.
+// writes through WriteMsgUDP; the socket's ReadBatch reads through SyscallConn.
 type frozenSocket struct {
 	*socket
 	gate *Gate

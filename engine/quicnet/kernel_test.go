@@ -52,7 +52,7 @@ func TestKernelOfALiveSocket(t *testing.T) {
 // A send the network refuses for the moment is a lost packet, not the end of a
 // connection; what quic-go must see, it sees.
 func TestPassingSendErrors(t *testing.T) {
-	s, err := openSocket("127.0.0.1:0", 1<<20)
+	s, err := openSocket("127.0.0.1:0", &Config{SocketBuffer: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,15 +10,18 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
 // socket is the UDP socket quic-go reads and writes. It is a *net.UDPConn in
-// all but one thing: quic-go ends a connection on the first error of a write,
-// so errors that pass (no buffer space, a firewall rule, a route that flaps)
-// are taken for what they are, one lost packet, and counted.
+// all but two things: it may let packets gather before they are read, and
+// while quic-go ends a connection on the first error of a write,
+// errors that pass (no buffer space, a firewall rule, a route that flaps) are
+// taken for what they are, one lost packet, and counted.
 type socket struct {
 	*net.UDPConn
+	pulse pulse
 
 	// Constant after openSocket.
 	port      uint16
@@ -26,7 +29,8 @@ type socket struct {
 	rcvbuf    int    // bytes, as the kernel reports it
 	sndbuf    int
 	gso       bool
-	sndErrors uint64 // the machine's counter when we began
+	sndErrors uint64           // the machine's counter when we began
+	batch     *ipv4.PacketConn // of UDPConn; reads IPv6 as well
 	send      func(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error)
 
 	// Any goroutine (atomic).
@@ -36,7 +40,7 @@ type socket struct {
 
 // openSocket binds addr. An IPv4 address gets an IPv4 socket, "[::]" a dual
 // one, or, on a machine without IPv6, an IPv4 one.
-func openSocket(addr string, buffer int) (*socket, error) {
+func openSocket(addr string, cfg *Config) (*socket, error) {
 	ua, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("quicnet: address %q: %w", addr, err)
@@ -57,8 +61,12 @@ func openSocket(addr string, buffer int) (*socket, error) {
 	if err := os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"); err != nil {
 		return nil, errors.Join(fmt.Errorf("quicnet: %w", err), c.Close())
 	}
-	s := &socket{UDPConn: c, send: c.WriteMsgUDP, port: netip.MustParseAddrPort(c.LocalAddr().String()).Port()}
-	if err := s.tune(buffer); err != nil {
+	s := &socket{
+		UDPConn: c, batch: ipv4.NewPacketConn(c), send: c.WriteMsgUDP,
+		pulse: pulse{tick: cfg.ReadTick, above: cfg.ReadTickAbove},
+		port:  netip.MustParseAddrPort(c.LocalAddr().String()).Port(),
+	}
+	if err := s.tune(cfg.SocketBuffer); err != nil {
 		return nil, errors.Join(fmt.Errorf("quicnet: socket %s: %w", addr, err), c.Close())
 	}
 	return s, nil

@@ -394,6 +394,7 @@ type Edge struct {
 	RetriesSent  uint64            `json:"retries_sent"`
 	RetryActive  bool              `json:"retry_active"`
 	RxQueueDrops uint64            `json:"rx_queue_drops"`
+	ReadTickUS   int64             `json:"read_tick_us"` // how long packets gather before they are read, because many arrive; 0: they do not
 }
 
 // Flight is the flight recorder: how far back one can look.

@@ -302,6 +302,9 @@ func (o *Overview) edge(w, h int, st *style.Set) []string {
 		if e.RetryActive {
 			door.Add(style.Warn, "  "+st.Glyph.Warn+" asks newcomers to retry")
 		}
+		if e.ReadTickUS > 0 {
+			door.Add(style.Dim, fmt.Sprintf("  packets gather %.1f ms", float64(e.ReadTickUS)/1000))
+		}
 		lost := label("lost").Add(over(float64(k.UDPRcvbufErrors+e.RxQueueDrops), 1, 1e5).text(), fmt.Sprintf("kernel %s, rx queue %s", cell.Count(float64(k.UDPRcvbufErrors)), cell.Count(float64(e.RxQueueDrops))))
 		lost.Add(style.Dim, "   refused: "+reasonWords(e.Refused))
 		calls := label("calls").Add(style.Text, fmt.Sprintf("%d active, %d ringing, %d registered", s.Signal.Calls.Active, s.Signal.Calls.Ringing, s.Signal.Registered))
