@@ -36,11 +36,16 @@ type linkReach struct {
 
 func (r *linkReach) init() {
 	r.toldAt.Store(longAgo)
-	r.publish.init(0.2, 5)
-	r.asks.init(1, 10)
-	r.called.init(0.5, 8)
-	r.calls.init(1, 16)
 }
+
+// What one link may ask of us.
+var (
+	publishLimit = newLimit(0.2, 5)
+	asksLimit    = newLimit(1, 10)
+	calledLimit  = newLimit(0.5, 8)
+	callsLimit   = newLimit(1, 16)
+	refusalLimit = newLimit(1, 1)
+)
 
 // askReach is request with a timeout that does not count against the peer.
 func (n *Node) askReach(ctx context.Context, s *session, want wire.Type, build func(buf []byte, req uint64) []byte) (wire.Message, error) {
@@ -66,7 +71,7 @@ func (n *Node) tell(ctx context.Context, all []*session) {
 			continue
 		}
 		if left--; left < 0 {
-			n.reach.look()
+			n.want(jobReach)
 			break
 		}
 		r.told.Store(version)
@@ -123,7 +128,7 @@ func (n *Node) serveAddress(l Link, s *session, m *wire.Message, buf *replyBuf, 
 	res := wire.ResultRefused
 	switch {
 	case s == nil:
-	case !s.reach.publish.allow(now):
+	case !s.reach.publish.allow(&publishLimit, now):
 		res = wire.ResultBusy
 	default:
 		res = n.takeAddress(s, m, now)

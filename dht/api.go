@@ -74,6 +74,7 @@ func (n *Node) Refresh(bucket int) error {
 	}
 	select {
 	case n.refresh <- bucket:
+		n.want(jobRefresh)
 		return nil
 	default:
 		return ErrBusy

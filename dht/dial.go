@@ -19,6 +19,9 @@ const (
 	maxRemembered = 2048 // failed addresses, and prefixes
 )
 
+// prefixLimit is what others can make us dial in one network.
+var prefixLimit = newLimit(prefixRate, prefixBurst)
+
 // dials coalesces dials per peer and keeps the budgets.
 type dials struct {
 	slots chan struct{} // maxDials at a time
@@ -80,7 +83,7 @@ func (d *dials) takePrefix(a netip.AddrPort, now int64) bool {
 	if g == nil {
 		if len(d.prefixes) >= maxRemembered {
 			for k, x := range d.prefixes { // those that are full again carry no memory
-				if x.tat.Load() <= now {
+				if x.full(now) {
 					delete(d.prefixes, k)
 				}
 			}
@@ -89,10 +92,9 @@ func (d *dials) takePrefix(a netip.AddrPort, now int64) bool {
 			}
 		}
 		g = new(gcra)
-		g.init(prefixRate, prefixBurst)
 		d.prefixes[p] = g
 	}
-	return g.allow(now)
+	return g.allow(&prefixLimit, now)
 }
 
 // result remembers how a dial ended.

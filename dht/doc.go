@@ -34,8 +34,8 @@
 //
 // # Goroutines
 //
-// Run owns all of them: the maintenance loops, the publisher of our records,
-// the two of the cache once there is something in it, and short tasks (a dial, a
+// Run owns all of them: the jobs of maintenance and of publishing our records,
+// which have a goroutine only while they are at work (jobs.go), the two of the cache once there is something in it, and short tasks (a dial, a
 // probe, a search for records), bounded by maxTasks. Lookup, Ping and the like run in their caller,
 // with up to maxInFlight query goroutines that are gone when Lookup returns.
 // Introductions, punches and relayed paths have bounds of their own.

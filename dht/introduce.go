@@ -63,7 +63,7 @@ func (n *Node) serveIntroduce(l Link, s *session, m *wire.Message, now int64) {
 		refuse(wire.ResultRefused)
 		return
 	}
-	if !s.reach.asks.allow(now) {
+	if !s.reach.asks.allow(&asksLimit, now) {
 		refuse(wire.ResultBusy)
 		return
 	}
@@ -122,7 +122,7 @@ func (n *Node) mayIntroduce(s, to *session, purpose wire.Purpose, now int64) wir
 		return wire.ResultNoLink
 	case purpose == wire.ForPunch && !meet(s.link.RemoteAddr(), to.link.RemoteAddr()):
 		return wire.ResultBadAddress
-	case !to.reach.called.allow(now):
+	case !to.reach.called.allow(&calledLimit, now):
 		return wire.ResultBusy
 	}
 	return wire.ResultOK
@@ -167,7 +167,7 @@ func (n *Node) sendWitness(ctx context.Context, s *session) wire.Result {
 	res, tries := wire.ResultNoLink, 0
 	for _, w := range all {
 		from := w.link.RemoteAddr()
-		if w.peer == s.peer || !w.direct() || !meet(s.link.RemoteAddr(), from) || n.observerKey(from) == mine || !w.reach.called.allow(n.now()) {
+		if w.peer == s.peer || !w.direct() || !meet(s.link.RemoteAddr(), from) || n.observerKey(from) == mine || !w.reach.called.allow(&calledLimit, n.now()) {
 			continue
 		}
 		if tries++; tries > maxDialBack || ctx.Err() != nil {
@@ -196,7 +196,7 @@ func (n *Node) takeCall(s *session, m *wire.Message, now int64) wire.Result {
 	switch {
 	case s == nil || !s.direct() || m.Peer == n.cfg.ID || m.Peer == s.peer || n.table.Blocked(m.Peer):
 		return wire.ResultRefused
-	case !s.reach.calls.allow(now):
+	case !s.reach.calls.allow(&callsLimit, now):
 		return wire.ResultBusy
 	case n.reg.straight(m.Peer) != nil:
 		return wire.ResultLinked

@@ -76,8 +76,6 @@ func (n *Node) newSession(l Link) *session {
 	if r, ok := l.(Relayed); ok {
 		s.via = r.Via()
 	}
-	s.quota.init(n.cfg.RequestRate, n.cfg.RequestBurst)
-	s.refusal.init(1, 1)
 	s.reach.init()
 	return s
 }
@@ -93,7 +91,7 @@ func (n *Node) linked(s *session, unasked bool) {
 	if unasked {
 		n.reach.proved(s.link.RemoteAddr(), s.born, n.cfg.AllowLoopback)
 	}
-	n.reach.look()
+	n.want(jobReach)
 }
 
 // admit offers the peer of a registered link to the table.
@@ -145,6 +143,7 @@ func (n *Node) admitted(id table.ID, addr table.Addr, adm table.Admission) {
 		}
 		select {
 		case n.revalidate <- &revalidation{id: id, addr: addr, bucket: bucket, stale: adm.Stale}:
+			n.want(jobRevalidate)
 		default:
 			n.revalBusy[bucket].Store(false)
 			n.counts.revalBusy.Add(1)
@@ -160,8 +159,9 @@ func (n *Node) peerRemoved(c *table.Contact, why table.Removal) {
 		map[string]any{"bucket": c.Bucket(), "reason": why.String()})
 }
 
-// wake makes the bootstrap loop look at the links.
+// wake has the links looked at for whether we are in the network.
 func (n *Node) wake() {
+	n.want(jobBootstrap)
 	select {
 	case n.wakeBoot <- struct{}{}:
 	default: // it will look anyway

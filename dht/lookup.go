@@ -204,6 +204,7 @@ func (l *lookup) start(ctx context.Context, wg *sync.WaitGroup) {
 			l.flying++
 			told := c.told()
 			c.tried = append(c.tried, told...)
+			l.n.learnRoutes(c)
 			l.trace.asked(c, i, now)
 			wg.Go(func() {
 				r := queryResult{c: c, err: ErrUnreachable} // what remains after a panic
@@ -330,9 +331,6 @@ func (l *lookup) take(r queryResult) {
 		addrs := l.n.hearsay(nd.Addrs, r.fromLocal)
 		if len(addrs) == 0 || l.n.table.Blocked(nd.ID) {
 			continue
-		}
-		if nd.ID != l.n.cfg.ID && nd.ID != c.id {
-			l.n.routes.learn(nd.ID, c.id) // who told of it is likely linked to it
 		}
 		x, dup := l.known[nd.ID]
 		switch {

@@ -40,11 +40,15 @@ const (
 	removeAfterFresh = 4 // and one that was heard within LiveThreshold
 )
 
-// bootstrapLoop gets the node into the network, and back into it when all
+// bootstrapJob gets the node into the network, and back into it when all
 // links are gone.
-func (n *Node) bootstrapLoop(ctx context.Context) {
-	backoff, isolated, connected := bootBackoff, false, false
-	for {
+func (n *Node) bootstrapJob() func(ctx context.Context, woken bool) time.Duration {
+	backoff, isolated, connected, first := bootBackoff, false, false, true
+	return func(ctx context.Context, woken bool) time.Duration {
+		if woken && !first && !sleep(ctx, jitter(bootBackoff)) { // a lost network takes all links at once
+			return 0
+		}
+		first = false
 		wait := bootEvery
 		if n.reg.peers.Load() == 0 && n.hasTargets() && !n.bootstrap(ctx) {
 			connected = false
@@ -60,18 +64,7 @@ func (n *Node) bootstrapLoop(ctx context.Context) {
 			}
 			isolated, connected, backoff = false, true, bootBackoff
 		}
-		timer := time.NewTimer(jitter(wait))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-n.wakeBoot:
-			timer.Stop()
-			if !sleep(ctx, jitter(bootBackoff)) { // a lost network takes all links at once
-				return
-			}
-		case <-timer.C:
-		}
+		return jitter(wait)
 	}
 }
 
@@ -128,22 +121,19 @@ func (n *Node) bootstrap(ctx context.Context) bool {
 	return false
 }
 
-// selfLookupLoop keeps the neighbourhood known, and the seeds connected, since
+// selfLookupPass keeps the neighbourhood known, and the seeds connected, since
 // two halves of a parted network find each other through nothing else.
-func (n *Node) selfLookupLoop(ctx context.Context) {
-	wait := firstSelfLookup
-	for sleep(ctx, jitter(wait)) {
-		wait = selfLookupEvery
-		for _, s := range n.seeds.all() {
-			if n.table.Get(s.ID) != nil {
-				continue
-			}
-			if _, err := n.connect(ctx, s.ID, []table.Addr{{AddrPort: s.Addr, Type: table.Unverified}}, true); err != nil {
-				n.log.Debug("dht seed not reached", "seed", s.ID.Short(), "err", err)
-			}
+func (n *Node) selfLookupPass(ctx context.Context, _ bool) time.Duration {
+	for _, s := range n.seeds.all() {
+		if n.table.Get(s.ID) != nil {
+			continue
 		}
-		n.selfLookup(ctx)
+		if _, err := n.connect(ctx, s.ID, []table.Addr{{AddrPort: s.Addr, Type: table.Unverified}}, true); err != nil {
+			n.log.Debug("dht seed not reached", "seed", s.ID.Short(), "err", err)
+		}
 	}
+	n.selfLookup(ctx)
+	return jitter(selfLookupEvery)
 }
 
 func (n *Node) selfLookup(ctx context.Context) {
@@ -204,30 +194,34 @@ func (n *Node) askNear(ctx context.Context, s *session) {
 	}
 }
 
-// refreshLoop looks up a random key in buckets that have been silent, the
-// longest silent first, and in those an operator names.
-func (n *Node) refreshLoop(ctx context.Context) {
+// refreshPass looks up a random key in the buckets an operator names, else in
+// those that have been silent, the longest silent first.
+func (n *Node) refreshPass(ctx context.Context, woken bool) time.Duration {
 	for {
-		timer := time.NewTimer(jitter(refreshEvery))
 		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
 		case i := <-n.refresh:
-			timer.Stop()
-			if i < 0 {
-				n.selfLookup(ctx)
-				for b := range n.table.Deepest() + 1 {
-					n.refreshBucket(ctx, b)
-				}
-			} else {
-				n.refreshBucket(ctx, i)
-			}
-		case <-timer.C:
-			for _, b := range n.silentBuckets(n.now()) {
-				n.refreshBucket(ctx, b)
-			}
+			n.refreshAsked(ctx, i)
+			continue
+		default: // none, or no more
 		}
+		break
+	}
+	if !woken {
+		for _, b := range n.silentBuckets(n.now()) {
+			n.refreshBucket(ctx, b)
+		}
+	}
+	return jitter(refreshEvery)
+}
+
+func (n *Node) refreshAsked(ctx context.Context, bucket int) {
+	if bucket >= 0 {
+		n.refreshBucket(ctx, bucket)
+		return
+	}
+	n.selfLookup(ctx)
+	for b := range n.table.Deepest() + 1 {
+		n.refreshBucket(ctx, b)
 	}
 }
 
@@ -278,15 +272,18 @@ func (n *Node) silentBuckets(now int64) []int {
 
 const never = int64(1<<63 - 1)
 
-// checkLoop asks contacts whether they are alive, so that a dead one goes even
+// checkJob asks contacts whether they are alive, so that a dead one goes even
 // from a bucket nobody contends for; and offers connected peers that found no
 // place earlier.
-func (n *Node) checkLoop(ctx context.Context) {
-	for pass := 0; sleep(ctx, jitter(checkEvery)); pass++ {
+func (n *Node) checkJob() func(ctx context.Context, woken bool) time.Duration {
+	pass := 0
+	return func(ctx context.Context, _ bool) time.Duration {
 		n.check(ctx, pass)
 		if pass%suspectsEvery == 0 {
 			n.readmit()
 		}
+		pass++
+		return jitter(checkEvery)
 	}
 }
 
@@ -426,16 +423,16 @@ type revalidation struct {
 	stale  []*table.Contact
 }
 
-// revalidateLoop settles contention for full buckets (spec dht 1.8). Every
+// revalidatePass settles contention for full buckets (spec dht 1.8). Every
 // removal is told when it happens, whatever becomes of the candidate.
-func (n *Node) revalidateLoop(ctx context.Context) {
+func (n *Node) revalidatePass(ctx context.Context, _ bool) time.Duration {
 	for {
 		select {
-		case <-ctx.Done():
-			return
 		case r := <-n.revalidate:
 			n.contain("revalidate", func() { n.settle(ctx, r) })
 			n.revalBusy[r.bucket].Store(false)
+		default:
+			return jobRests
 		}
 	}
 }

@@ -134,10 +134,11 @@ func (cfg *Config) defaults() {
 // Node is one DHT node.
 type Node struct {
 	// Constant after New.
-	cfg   Config
-	log   *slog.Logger
-	table *table.Table
-	self  map[netip.AddrPort]bool // ListenAddrs
+	cfg      Config
+	log      *slog.Logger
+	table    *table.Table
+	self     map[netip.AddrPort]bool // ListenAddrs
+	requests limit                   // served to one link
 
 	// Each with its own leaf lock.
 	reg      registry
@@ -158,10 +159,11 @@ type Node struct {
 	// table's and a registry stripe's locks are taken under it.
 	addressMu sync.Mutex
 
-	// Mailboxes of the loops; a full one is reported to the sender.
+	// Mailboxes of the jobs; a full one is reported to the sender.
+	jobs       jobs
 	revalidate chan *revalidation
 	refresh    chan int
-	wakeBoot   chan struct{} // capacity 1: look at the links now
+	wakeBoot   chan struct{} // capacity 1: a link has come while bootstrap waits for one
 	seeds      seedList
 
 	// Any goroutine (atomic).
@@ -207,10 +209,11 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, table: tab, self: map[netip.AddrPort]bool{},
+		cfg: cfg, log: cfg.Log, table: tab, self: map[netip.AddrPort]bool{}, requests: newLimit(cfg.RequestRate, cfg.RequestBurst),
 		revalidate: make(chan *revalidation, 32),
 		refresh:    make(chan int, 16),
 		wakeBoot:   make(chan struct{}, 1),
+		jobs:       jobs{stir: make(chan struct{}, 1)},
 	}
 	n.seeds.list.Store(&seeds)
 	for _, a := range cfg.ListenAddrs {
@@ -219,10 +222,8 @@ func New(cfg Config) (*Node, error) {
 	n.pending.init()
 	n.dials.init(cfg.AllowLoopback)
 	n.trust.init()
-	n.restored.init()
-	n.records.init(cfg.RecordConfig, cfg.AllowLoopback)
+	n.records.init(cfg.RecordConfig, cfg.AllowLoopback, func() { n.want(jobRecords) })
 	n.initReach()
-	n.strangers.init(cfg.RequestRate, cfg.RequestBurst)
 	n.lastHeard.Store(math.MinInt64)
 	n.lastDrop.Store(math.MinInt64)
 	n.replyPool.New = func() any { return new(replyBuf) }
@@ -246,38 +247,12 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.records.memory.Open()
 	defer n.records.memory.Close()
-	var wg sync.WaitGroup
-	for name, loop := range map[string]func(context.Context){
-		"bootstrap":   n.bootstrapLoop,
-		"restore":     n.redialLoop,
-		"self-lookup": n.selfLookupLoop,
-		"refresh":     n.refreshLoop,
-		"check":       n.checkLoop,
-		"revalidate":  n.revalidateLoop,
-		"records":     n.publishLoop,
-		"reach":       n.reachLoop,
-	} {
-		wg.Go(func() { n.supervise(ctx, name, loop) })
-	}
-	<-ctx.Done()
-	wg.Wait()
+	n.runJobs(ctx, n.jobList())
 	n.tasks.close()
 	for s := range n.reg.all {
 		s.link.Close("shutting down")
 	}
 	return nil
-}
-
-// supervise runs loop until ctx ends, again after a panic, which it reports.
-func (n *Node) supervise(ctx context.Context, name string, loop func(context.Context)) {
-	backoff := time.Second
-	for ctx.Err() == nil {
-		n.contain(name, func() { loop(ctx) })
-		if !sleep(ctx, jitter(backoff)) {
-			return
-		}
-		backoff = min(2*backoff, time.Minute)
-	}
 }
 
 // contain runs f and turns a panic into news.
@@ -286,7 +261,7 @@ func (n *Node) contain(name string, f func()) {
 		if p := recover(); p != nil {
 			n.counts.panics.Add(1)
 			stack := string(debug.Stack())
-			n.log.Error("dht loop panicked", "loop", name, "panic", p, "stack", stack)
+			n.log.Error("dht job panicked", "job", name, "panic", p, "stack", stack)
 			n.event(view.Alarm, "dht.panic", name, fmt.Sprintf("%s panicked: %v", name, p), map[string]any{"stack": stack})
 		}
 	}()

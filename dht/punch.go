@@ -78,6 +78,17 @@ func (r *routes) learn(id, via table.ID) {
 	r.via[id] = next
 }
 
+// learnRoutes notes who has told of c, which is likely linked to it, before c
+// is dialled. Of those nobody dials no route is needed.
+func (n *Node) learnRoutes(c *candidate) {
+	if n.reg.best(c.id) != nil {
+		return
+	}
+	for i := min(len(c.heard), maxVias) - 1; i >= 0; i-- { // the closest to c comes first
+		n.routes.learn(c.id, c.heard[i].by)
+	}
+}
+
 func (r *routes) of(id table.ID) []table.ID {
 	r.mu.Lock()
 	defer r.mu.Unlock()

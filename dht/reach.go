@@ -28,9 +28,10 @@ const (
 	reachEvery     = 5 * time.Second
 	reachSettle    = 200 * time.Millisecond // links come in bunches
 	observedFor    = 30 * time.Minute
-	provedFor      = time.Hour
+	provedFor      = time.Hour        // without a stranger among those sent
+	proveAgain     = 40 * time.Minute // 27-53 min: strangers are sent for before that
 	defaultQuorum  = 2
-	maxObservers   = 64
+	maxObservers   = 32
 	dialBackFirst  = 15 * time.Second
 	dialBackMax    = 10 * time.Minute
 	dialBackEnough = 3 // questions without a stranger getting through: we are behind something
@@ -52,13 +53,14 @@ func familyOf(a netip.Addr) int {
 
 // reach is what the node knows of its own place in the network.
 type reach struct {
-	wake chan struct{} // capacity 1: look now
 	sent sentBook
 
 	mu     sync.Mutex                     // a leaf; guards the fields below
 	seen   map[netip.AddrPort]observation // by the observer's network
-	proof  [numFamilies]int64             // when a stranger last got through; never: math.MinInt64
-	asked  [numFamilies]int               // dial-backs asked for since the last proof
+	proof  [numFamilies]int64             // when a stranger last got through; longAgo: never, or to another address
+	place  [numFamilies]netip.AddrPort    // the address agreed on last
+	asked  [numFamilies]int               // strangers sent to us since the last proof
+	tries  [numFamilies]int               // dial-backs asked for since, those included nobody could be sent for
 	askAt  [numFamilies]int64             // when to ask again
 	self   []table.Addr                   // our published set
 	now    standing                       // as of the last pass
@@ -87,9 +89,9 @@ type standing struct {
 const longAgo = -never
 
 func (n *Node) initReach() {
-	n.reach.wake = make(chan struct{}, 1)
 	n.reach.seen = map[netip.AddrPort]observation{}
 	n.reach.proof = [numFamilies]int64{longAgo, longAgo}
+	n.reach.askAt = n.reach.proof
 	n.reach.now.verdict, n.reach.told = verdictUnknown, verdictUnknown
 	n.reach.sent.init(n.cfg.AllowLoopback)
 	n.routes.init()
@@ -109,14 +111,6 @@ func (cfg *Config) reachDefaults() {
 	}
 	cfg.RelayedMost = cmp.Or(cfg.RelayedMost, defaultRelayed)
 	cfg.Advertise = table.Canonical(cfg.Advertise)
-}
-
-// look wakes the loop.
-func (r *reach) look() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // it is awake
-	}
 }
 
 // observerKey is the network a report comes from: one voice per /24 or /48,
@@ -166,7 +160,8 @@ func (r *reach) proved(from netip.AddrPort, now int64, lenient bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.proof[familyOf(ip)], r.asked[familyOf(ip)] = now, 0
+	fam := familyOf(ip)
+	r.proof[fam], r.asked[fam], r.tries[fam], r.askAt[fam] = now, 0, 0, longAgo
 }
 
 // vote is what the observers of one family say.
@@ -214,23 +209,12 @@ func (r *reach) poll(fam, quorum int, now int64) vote {
 	return v
 }
 
-// reachLoop keeps peers informed of where we are, and ourselves.
-func (n *Node) reachLoop(ctx context.Context) {
-	for {
-		timer := time.NewTimer(jitter(reachEvery))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-n.reach.wake:
-			timer.Stop()
-			if !sleep(ctx, jitter(reachSettle)) {
-				return
-			}
-		case <-timer.C:
-		}
-		n.contain("reach", func() { n.reachPass(ctx) })
+// reachJob keeps peers informed of where we are, and ourselves.
+func (n *Node) reachJob(ctx context.Context, woken bool) time.Duration {
+	if !woken || sleep(ctx, jitter(reachSettle)) {
+		n.reachPass(ctx)
 	}
+	return jitter(reachEvery)
 }
 
 func (n *Node) reachPass(ctx context.Context) {
@@ -264,6 +248,7 @@ func (n *Node) assess(now int64) {
 	}
 	for fam := range numFamilies {
 		v := r.poll(fam, n.cfg.Quorum, now)
+		r.moved(fam, v.addr)
 		st.observers += v.voices
 		verdict := r.judge(fam, v, slices.Contains(local, v.addr), now)
 		if rank(verdict) > rank(st.verdict) {
@@ -302,10 +287,29 @@ func (n *Node) assess(now int64) {
 	}
 }
 
+// moved forgets what was proved of another address. The caller holds mu.
+func (r *reach) moved(fam int, to netip.AddrPort) {
+	if !to.IsValid() || to == r.place[fam] {
+		return
+	}
+	if r.place[fam].IsValid() {
+		r.proof[fam], r.asked[fam], r.tries[fam], r.askAt[fam] = longAgo, 0, 0, longAgo
+	}
+	r.place[fam] = to
+}
+
+// proven reports whether strangers get through, as far as is known. That the
+// last proof is old says nothing by itself: in a small network everybody has
+// been here already, and nobody is left who could prove it anew. It lapses when
+// strangers were sent and none arrived. The caller holds mu.
+func (r *reach) proven(fam int, now int64) bool {
+	return r.proof[fam] != longAgo && (now-r.proof[fam] < int64(provedFor) || r.asked[fam] < dialBackEnough)
+}
+
 // judge is the verdict on one family. The caller holds mu.
 func (r *reach) judge(fam int, v vote, ours bool, now int64) string {
 	switch {
-	case r.proof[fam] != longAgo && now-r.proof[fam] < int64(provedFor) && !v.symmetric:
+	case r.proven(fam, now) && !v.symmetric:
 		return verdictPublic
 	case v.symmetric:
 		return verdictSymmetric
@@ -342,7 +346,7 @@ func (n *Node) askDialBack(ctx context.Context, all []*session) {
 				askable = append(askable, s)
 			}
 		}
-		if s := n.reach.dueDialBack(fam, n.cfg.Quorum, askable, now); s != nil {
+		if s := n.reach.dueDialBack(fam, n.cfg.Quorum, n.cfg.ID, askable, now); s != nil {
 			m, err := n.askReach(ctx, s, wire.Answer, func(buf []byte, req uint64) []byte {
 				return wire.AppendIntroduce(buf, req, wire.ForDialBack, &table.ID{})
 			})
@@ -354,14 +358,17 @@ func (n *Node) askDialBack(ctx context.Context, all []*session) {
 }
 
 // dueDialBack picks whom to ask; nil when it is not time.
-func (r *reach) dueDialBack(fam, quorum int, askable []*session, now int64) *session {
+func (r *reach) dueDialBack(fam, quorum int, self table.ID, askable []*session, now int64) *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fresh := r.proof[fam] != longAgo && now-r.proof[fam] < int64(provedFor)*3/4
+	// A fleet that was proved in one second does not ask anew in one second.
+	at := r.proof[fam]
+	fresh := at != longAgo && now-at < spread(uint64(at), uint64(fam), self, int64(proveAgain))
 	if fresh || now < r.askAt[fam] || len(askable) == 0 || !r.poll(fam, quorum, now).addr.IsValid() {
 		return nil
 	}
-	r.askAt[fam] = now + int64(min(dialBackFirst<<min(r.asked[fam], 8), dialBackMax))
+	r.askAt[fam] = now + int64(jitter(min(dialBackFirst<<min(r.tries[fam], 8), dialBackMax)))
+	r.tries[fam]++
 	r.rotate++
 	slices.SortFunc(askable, func(a, b *session) int { return cmp.Compare(a.gen, b.gen) })
 	return askable[r.rotate%len(askable)]
@@ -397,54 +404,6 @@ func (r *reach) isPublic() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.now.verdict == verdictPublic
-}
-
-// sentBook remembers where we have sent anything lately: who comes from
-// elsewhere has found us without our NAT's help.
-type sentBook struct {
-	mu      sync.Mutex // a leaf; guards the fields below
-	at      map[netip.AddrPort]int64
-	blind   int64 // before that time the book is not complete
-	lenient bool  // AllowLoopback: by port too; constant
-}
-
-func (b *sentBook) init(lenient bool) {
-	b.at, b.blind, b.lenient = map[netip.AddrPort]int64{}, longAgo, lenient
-}
-
-func (b *sentBook) key(to netip.AddrPort) netip.AddrPort {
-	to = table.Canonical(to)
-	if b.lenient {
-		return to
-	}
-	return netip.AddrPortFrom(to.Addr(), 0)
-}
-
-// mark notes that something is sent to an address now.
-func (b *sentBook) mark(to netip.AddrPort, now int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	k := b.key(to)
-	if _, known := b.at[k]; !known && len(b.at) >= maxSent {
-		for x, at := range b.at {
-			if now-at > int64(sentFor) {
-				delete(b.at, x)
-			}
-		}
-		if len(b.at) >= maxSent {
-			b.blind = now + int64(sentFor)
-			return
-		}
-	}
-	b.at[k] = now
-}
-
-// never reports that nothing was sent to an address lately, for certain.
-func (b *sentBook) never(to netip.AddrPort, now int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	at, known := b.at[b.key(to)]
-	return now >= b.blind && (!known || now-at > int64(sentFor))
 }
 
 // fill writes the reachability of the snapshot.

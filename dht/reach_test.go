@@ -115,6 +115,77 @@ func TestOnlyTheUnaskedProve(t *testing.T) {
 	}
 }
 
+// A proof lapses when strangers were sent and none got through, not because
+// there is nobody left to send; nor does it count for another address.
+func TestAProofLapsesWhenStrangersFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := quiet(t)
+		verdict := func() string {
+			for i := range 2 {
+				sees(t, n, at(i+1, uint64(i+1), netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, 1, byte(i), 1}), 1).String()), "9.9.9.9:1")
+			}
+			n.assess(n.now())
+			return n.reach.now.verdict
+		}
+		n.reach.sent.mark(netip.MustParseAddrPort("1.1.0.1:1"), n.now())
+		n.reach.sent.mark(netip.MustParseAddrPort("1.1.1.1:1"), n.now())
+		if v := verdict(); v != verdictNAT {
+			t.Error("without a proof:", v)
+		}
+		n.reach.proved(netip.MustParseAddrPort("1.1.4.1:1"), n.now(), false)
+		for range 5 {
+			if v := verdict(); v != verdictPublic {
+				t.Error("with a proof that nobody could renew:", v)
+			}
+			time.Sleep(provedFor)
+		}
+		s := n.reg.straight(testID(1))
+		asks := 0
+		for end := n.now() + int64(time.Hour); n.now() < end; time.Sleep(reachEvery) {
+			verdict()
+			if n.reach.dueDialBack(0, 2, n.cfg.ID, []*session{s}, n.now()) != nil {
+				asks++
+			}
+		}
+		if asks < 5 || asks > 20 { // ever more rarely, although nobody can be sent
+			t.Error(asks, "dial-backs asked for in an hour")
+		}
+		for range dialBackEnough {
+			n.reach.dialBackAsked(0)
+		}
+		if v := verdict(); v != verdictNAT {
+			t.Error("after strangers were sent and none came:", v)
+		}
+		n.reach.proved(netip.MustParseAddrPort("1.1.4.1:1"), n.now(), false)
+		if v := verdict(); v != verdictPublic {
+			t.Error(v)
+		}
+		for i := range 2 {
+			n.observed(n.reg.straight(testID(i+1)), netip.MustParseAddrPort("8.8.8.8:1"), n.now())
+		}
+		if n.assess(n.now()); n.reach.now.verdict != verdictNAT {
+			t.Error("the proof of another address:", n.reach.now.verdict)
+		}
+	})
+}
+
+// Nodes that were proved in one second do not ask for a proof in one second.
+func TestProofsAreRenewedAtDifferentTimes(t *testing.T) {
+	seen := map[time.Duration]int{}
+	for i := range 200 {
+		due := time.Duration(spread(1, 0, testID(i), int64(proveAgain)))
+		if due > provedFor-5*time.Minute {
+			t.Errorf("%v: too late for three strangers", due)
+		}
+		seen[due.Truncate(time.Minute)]++
+	}
+	for at, k := range seen {
+		if k > 30 {
+			t.Errorf("%d of 200 in the minute after %v", k, at)
+		}
+	}
+}
+
 func TestSentBookIsBounded(t *testing.T) {
 	var b sentBook
 	b.init(false)

@@ -93,7 +93,7 @@ type records struct {
 	dirty map[recordKey]bool // to be published now
 	finds map[recordKey]*find
 
-	wake    chan struct{} // capacity 1: dirty is not empty
+	wake    func() // dirty is not empty; constant
 	changed chan groupChange
 	missed  atomic.Bool // changed was full: everything is looked at again
 }
@@ -108,11 +108,11 @@ type ownRecord struct {
 	at        int64          // monotonic ns of that
 }
 
-func (r *records) init(cfg RecordConfig, lenient bool) {
+func (r *records) init(cfg RecordConfig, lenient bool, wake func()) {
 	r.cfg = cfg
 	r.memory = memory.New(memory.Config{Bytes: cfg.CacheBytes, Lenient: lenient})
 	r.own, r.dirty, r.finds = map[recordKey]*ownRecord{}, map[recordKey]bool{}, map[recordKey]*find{}
-	r.wake = make(chan struct{}, 1)
+	r.wake = wake
 	if cfg.Key != nil { // else nobody tells of changes
 		r.changed = make(chan groupChange, 64)
 	}
@@ -186,10 +186,7 @@ func (n *Node) WithdrawAll() {
 // soon has a record published now; the caller holds mu.
 func (r *records) soon(k recordKey) {
 	r.dirty[k] = true
-	select {
-	case r.wake <- struct{}{}:
-	default: // it has been woken
-	}
+	r.wake()
 }
 
 func (s *Statement) same(t *Statement) bool {

@@ -208,31 +208,35 @@ func (r *registry) all(yield func(*session) bool) {
 	}
 }
 
-// gcra is a token bucket in one atomic: the theoretical time of the next
-// arrival. Any goroutine.
-type gcra struct {
-	interval int64 // ns per token; constant
-	burst    int64 // ns of credit; constant
-	tat      atomic.Int64
+// limit is a rate and a burst, for any number of buckets. Constant.
+type limit struct {
+	interval int64 // ns per token
+	burst    int64 // ns of credit
 }
 
-// init fills the bucket: burst tokens now, rate more per second.
-func (g *gcra) init(rate float64, burst int) {
-	g.interval = max(int64(1e9/rate), 1)
-	g.burst = g.interval * int64(burst)
-	g.tat.Store(math.MinInt64)
+func newLimit(rate float64, burst int) limit {
+	interval := max(int64(1e9/rate), 1)
+	return limit{interval, interval * int64(burst)}
 }
+
+// gcra is a token bucket in one atomic: the theoretical time of the next
+// arrival, off by the least integer, so that the zero value is a full bucket.
+// Every link has half a dozen. Any goroutine.
+type gcra struct{ tat atomic.Int64 }
 
 // allow takes one token if there is one.
-func (g *gcra) allow(now int64) bool {
+func (g *gcra) allow(l *limit, now int64) bool {
 	for {
 		old := g.tat.Load()
-		next := max(old, now) + g.interval
-		if next-now > g.burst {
+		next := max(old^math.MinInt64, now) + l.interval
+		if next-now > l.burst {
 			return false
 		}
-		if g.tat.CompareAndSwap(old, next) {
+		if g.tat.CompareAndSwap(old, next^math.MinInt64) {
 			return true
 		}
 	}
 }
+
+// full reports that the bucket carries no memory.
+func (g *gcra) full(now int64) bool { return g.tat.Load()^math.MinInt64 <= now }

@@ -158,7 +158,7 @@ func (n *Node) pass(s *session, t wire.Type, number uint64, payload []byte, now 
 	p := n.relaying.get(number)
 	if p == nil || p.ends[0] != s && p.ends[1] != s {
 		n.counts.dropStray.Add(1)
-		if t == wire.Relay && s.refusal.allow(now) { // it does not know that the path has gone
+		if t == wire.Relay && s.refusal.allow(&refusalLimit, now) { // it does not know that the path has gone
 			n.send(s.link, wire.AppendRelayEnd(nil, number, wire.ResultNoLink))
 		}
 		return

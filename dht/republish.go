@@ -48,13 +48,15 @@ func (n *Node) groupChanged(id table.ID, gone bool) {
 	default:
 		n.records.missed.Store(true) // the publisher looks at everything
 	}
+	n.want(jobRecords)
 }
 
-// publisher keeps our records in the network. Owned by publishLoop.
+// publisher keeps our records in the network. Owned by the records job.
 type publisher struct {
 	n         *Node
 	plans     map[recordKey]*plan
 	clockNews int64 // monotonic ns when we last told that our clock is wrong
+	tended    int64 // monotonic ns when the memory was last looked through
 }
 
 // plan is when one record goes out next, and where it went.
@@ -69,17 +71,35 @@ type plan struct {
 	news    bool       // what it says has not been said yet
 }
 
-// publishLoop publishes what is new, what is due and what has lost peers, a few
+// publishJob publishes what is new, what is due and what has lost peers, a few
 // records at a time.
-func (n *Node) publishLoop(ctx context.Context) {
-	p := &publisher{n: n, plans: map[recordKey]*plan{}, clockNews: -clockNewsEvery}
-	p.all()
-	for ctx.Err() == nil {
+func (n *Node) publishJob() func(ctx context.Context, woken bool) time.Duration {
+	var p *publisher
+	return func(ctx context.Context, _ bool) time.Duration {
+		q := p
+		if q == nil {
+			q = &publisher{n: n, plans: map[recordKey]*plan{}, clockNews: -clockNewsEvery, tended: n.now()}
+			q.all()
+		}
+		p = nil // after a panic it begins anew
+		again := q.pass(ctx)
+		p = q
+		return again
+	}
+}
+
+func (p *publisher) pass(ctx context.Context) time.Duration {
+	r := &p.n.records
+	if now := p.n.now(); now-p.tended >= int64(publishMost) {
+		p.tended = now
+		r.memory.Tend(r.cfg.Wall())
+	}
+	for {
+		p.changes()
 		p.news()
-		due, wait := p.pick(n.now())
-		if len(due) == 0 {
-			p.sleep(ctx, wait)
-			continue
+		due, wait := p.pick(p.n.now())
+		if len(due) == 0 || ctx.Err() != nil {
+			return wait
 		}
 		timer := time.NewTimer(publishPace)
 		p.round(ctx, due)
@@ -152,36 +172,27 @@ func (pl *plan) rank() int {
 	return 0
 }
 
-// sleep waits for something to do.
-func (p *publisher) sleep(ctx context.Context, wait time.Duration) {
-	r := &p.n.records
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-r.wake:
-	case c := <-r.changed:
-		p.change(c)
-	case <-timer.C:
-		r.memory.Tend(r.cfg.Wall())
-	}
-}
-
-// change has records published soon that a change of the table concerns. When
+// changes has records published soon that a change of the table concerns. When
 // changes were lost, all of them may be.
-func (p *publisher) change(c groupChange) {
+func (p *publisher) changes() {
 	r := &p.n.records
 	all := r.missed.Swap(false)
 	for {
-		for _, pl := range p.plans {
-			if all || pl.concerned(c, p.n.table.K()) {
-				p.hasten(pl)
-			}
-		}
 		select {
-		case c = <-r.changed:
-		default:
-			return
+		case c := <-r.changed:
+			for _, pl := range p.plans {
+				if pl.concerned(c, p.n.table.K()) {
+					p.hasten(pl)
+				}
+			}
+			continue
+		default: // no more
+		}
+		break
+	}
+	for _, pl := range p.plans {
+		if all {
+			p.hasten(pl)
 		}
 	}
 }

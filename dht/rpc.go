@@ -44,7 +44,7 @@ type pending struct {
 }
 
 // pastKept is how many requests back a stray reply can be explained.
-const pastKept = 512
+const pastKept = maxPending
 
 // pastCall is a request that is over. Of its peer the head is kept, with what a
 // reply to it is in the last byte: every node has hundreds of these.

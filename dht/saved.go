@@ -24,8 +24,6 @@ const (
 // restored are the candidates of an earlier life. They are no contacts: each
 // enters the table like anybody else, when it has proven who it is.
 type restored struct {
-	begun chan struct{} // closed when the dialling may begin
-
 	mu        sync.Mutex // a leaf; guards the fields below
 	given     bool
 	over      bool // the first dialling has ended, or there was nothing to dial
@@ -33,8 +31,6 @@ type restored struct {
 	next      int // where the next attempt of an isolated node begins
 	connected int
 }
-
-func (r *restored) init() { r.begun = make(chan struct{}) }
 
 // pending reports whether the first dialling of the candidates is still to
 // come or under way.
@@ -84,7 +80,7 @@ func (n *Node) Restore(peers []snapshot.Peer, scores []snapshot.Score, age time.
 	}
 	r.given, r.over, r.list = true, len(list) == 0, list
 	n.trust.restore(scores, n.now()-int64(max(age, 0)))
-	close(r.begun)
+	n.want(jobRestore)
 	return nil
 }
 
@@ -107,17 +103,12 @@ func (n *Node) Restored() (candidates, connected int) {
 	return len(n.restored.list), n.restored.connected
 }
 
-// redialLoop dials the restored candidates once, in parallel with the seeds.
-func (n *Node) redialLoop(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-n.restored.begun:
-	}
+// restorePass dials the restored candidates once, in parallel with the seeds.
+func (n *Node) restorePass(ctx context.Context, _ bool) time.Duration {
 	if n.restored.pending() {
 		n.redial(ctx)
 	}
-	<-ctx.Done()
+	return jobRests
 }
 
 func (n *Node) redial(ctx context.Context) {

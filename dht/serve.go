@@ -108,7 +108,7 @@ func (n *Node) quotaOf(s *session) *gcra {
 // malformed counts, and holds it against the peer as far as its quota goes.
 func (n *Node) malformed(peer table.ID, s *session, now int64) {
 	n.counts.malformed.Add(1)
-	if n.quotaOf(s).allow(now) {
+	if n.quotaOf(s).allow(&n.requests, now) {
 		n.observe(peer, false, now)
 	}
 }
@@ -123,10 +123,10 @@ func (n *Node) serve(_ int, l Link, s *session, req uint64, payload []byte, now 
 	}
 	buf := n.replyPool.Get().(*replyBuf)
 	defer n.replyPool.Put(buf)
-	if !n.quotaOf(s).allow(now) {
+	if !n.quotaOf(s).allow(&n.requests, now) {
 		n.counts.quota.Add(1)
 		// The peer learns of it, so that it does not wait; at most once a second.
-		if s != nil && s.refusal.allow(now) {
+		if s != nil && s.refusal.allow(&refusalLimit, now) {
 			n.send(l, wire.AppendError(buf[:0], req, wire.CodeBusy, "too many requests"))
 		}
 		return

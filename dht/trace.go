@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"signalbox/dht/table"
 	"signalbox/engine/view"
@@ -33,9 +35,40 @@ type tracer struct {
 
 	// Any goroutine (atomic).
 	head  atomic.Pointer[view.LookupTrace] // the counts; without Queries
-	rows  [maxTraced]atomic.Pointer[view.LookupQuery]
+	rows  [maxTraced]atomic.Pointer[traceRow]
 	used  atomic.Int32
 	ended atomic.Int64 // monotonic ns; 0: under way
+}
+
+// traceRow is a view.LookupQuery without its texts: a node keeps hundreds of
+// them, and shows them when somebody looks.
+type traceRow struct {
+	peer    table.ID
+	addr    netip.AddrPort // where it answered
+	outcome string         // one of view's or of outcome's
+	start   time.Duration
+	took    time.Duration // 0: under way
+	rtt     time.Duration
+
+	hop, bits, reports, told, fresh, records int16
+	path                                     int8
+	known                                    bool
+}
+
+// view is the row as of a lookup that has taken so long.
+func (r *traceRow) view(took time.Duration) view.LookupQuery {
+	q := view.LookupQuery{
+		Peer: r.peer.String(), Hop: int(r.hop), Path: int(r.path), Bits: int(r.bits), StartMS: millis(int64(r.start)),
+		TookMS: millis(int64(r.took)), RTTMS: millis(int64(r.rtt)), Outcome: r.outcome, Known: r.known, Reports: int(r.reports),
+		Told: int(r.told), New: int(r.fresh), Records: int(r.records),
+	}
+	if r.addr.IsValid() {
+		q.Addr = r.addr.String()
+	}
+	if r.outcome == view.QueryWaiting || r.outcome == view.QuerySlow {
+		q.TookMS = millis(int64(max(took-r.start, 0)))
+	}
+	return q
 }
 
 // traceBook keeps the lookups under way and the last ones.
@@ -126,11 +159,7 @@ func (t *tracer) view(now int64) view.LookupTrace {
 	v.Queries = make([]view.LookupQuery, 0, used)
 	for i := range used {
 		if r := t.rows[i].Load(); r != nil {
-			q := *r
-			if q.Outcome == view.QueryWaiting || q.Outcome == view.QuerySlow {
-				q.TookMS = max(v.TookMS-q.StartMS, 0)
-			}
-			v.Queries = append(v.Queries, q)
+			v.Queries = append(v.Queries, r.view(time.Duration(until-t.start)))
 		}
 	}
 	v.More = max(v.Asked-used, 0)
@@ -145,7 +174,7 @@ func (t *tracer) update(f func(h *view.LookupTrace)) {
 }
 
 // edit replaces the row of c, if it has one.
-func (t *tracer) edit(c *candidate, f func(q *view.LookupQuery)) {
+func (t *tracer) edit(c *candidate, f func(r *traceRow)) {
 	if c.row == 0 {
 		return
 	}
@@ -161,21 +190,21 @@ func (t *tracer) asked(c *candidate, path int, now int64) {
 		return
 	}
 	c.row = i + 1
-	t.rows[i].Store(&view.LookupQuery{
-		Peer: c.id.String(), Hop: c.depth, Path: path, Bits: table.BucketIndex(&t.target, &c.id), StartMS: millis(now - t.start),
-		Known: len(c.own) > 0, Reports: len(c.heard), Outcome: view.QueryWaiting,
+	t.rows[i].Store(&traceRow{
+		peer: c.id, hop: int16(c.depth), path: int8(path), bits: int16(table.BucketIndex(&t.target, &c.id)), start: time.Duration(now - t.start), //nolint:gosec // maxQueries, MaxPaths, NumBuckets
+		known: len(c.own) > 0, reports: int16(len(c.heard)), outcome: view.QueryWaiting, //nolint:gosec // maxReports
 	})
 	t.used.Store(int32(i + 1))
 }
 
 func (t *tracer) slow(c *candidate) {
 	t.update(func(h *view.LookupTrace) { h.Slow++ })
-	t.edit(c, func(q *view.LookupQuery) { q.Outcome = view.QuerySlow })
+	t.edit(c, func(r *traceRow) { r.outcome = view.QuerySlow })
 }
 
 func (t *tracer) failed(c *candidate, err error, now int64) {
 	t.update(func(h *view.LookupTrace) { h.Waiting--; h.Failed++ })
-	t.edit(c, func(q *view.LookupQuery) { q.Outcome, q.TookMS = outcome(err), millis(now-c.started) })
+	t.edit(c, func(r *traceRow) { r.outcome, r.took = outcome(err), time.Duration(now-c.started) })
 }
 
 func (t *tracer) answered(c *candidate, r *queryResult, news int, now int64) {
@@ -187,9 +216,9 @@ func (t *tracer) answered(c *candidate, r *queryResult, news int, now int64) {
 			h.Closest, h.Hops, h.Bits = c.id.String(), c.depth, table.BucketIndex(&t.target, &c.id)
 		}
 	})
-	t.edit(c, func(q *view.LookupQuery) {
-		q.Outcome, q.TookMS, q.RTTMS = view.QueryAnswered, millis(now-c.started), millis(int64(r.rtt))
-		q.Addr, q.Told, q.New, q.Records = r.met.AddrPort.String(), len(r.nodes), news, len(r.values)
+	t.edit(c, func(row *traceRow) {
+		row.outcome, row.took, row.rtt, row.addr = view.QueryAnswered, time.Duration(now-c.started), r.rtt, r.met.AddrPort
+		row.told, row.fresh, row.records = int16(len(r.nodes)), int16(news), int16(len(r.values)) //nolint:gosec // bounded by package wire
 	})
 }
 

@@ -219,10 +219,14 @@ func TestMemoryPerNode(t *testing.T) {
 		s, _ := grown(t, Config{Seed: 8}, n, time.Minute)
 		s.Sleep(20 * time.Minute)
 		heap, stacks := Memory()
+		grew := int64(stacks) - int64(stacks0) // those of the growing may have been larger
 		links := 2 * s.Traffic().Links / n
-		t.Logf("%d KB heap and %d KB stacks per node, %d goroutines, %d links", (heap-heap0)/n>>10, (stacks-stacks0)/n>>10, runtime.NumGoroutine()/n, links)
-		if per := (heap - heap0 + stacks - stacks0) / n; per > 140<<10 {
+		t.Logf("%d KB heap and %d KB stacks per node, %d goroutines, %d links", (heap-heap0)/n>>10, grew/n>>10, runtime.NumGoroutine()/n, links)
+		if per := (int64(heap-heap0) + max(grew, 0)) / n; per > 140<<10 {
 			t.Errorf("%d KB per node", per>>10)
+		}
+		if per := runtime.NumGoroutine() / n; per > 2 { // one, and work under way
+			t.Errorf("%d goroutines per node at rest", per)
 		}
 	})
 }
