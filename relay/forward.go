@@ -32,7 +32,7 @@ type shard struct {
 // Forward hands one packet of p to everybody else in its room: parse, police,
 // judge, fan out (5.3). shard is the index of the calling loop. The packet is
 // shared by all receivers and must not be changed afterwards. It allocates
-// nothing and locks nothing but one receiver's ring at a time.
+// nothing, but one labelled copy if a browser in the room wants that, and locks nothing but one receiver's ring at a time.
 func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 	if ru := p.rule.Load(); ru != nil && ru.bans(now) {
 		// Admitted before the ban came down.
@@ -80,13 +80,21 @@ func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now i
 		members = p.room.roster.Load().members
 	}
 	n := len(members)
+	var labelled []byte // one for all that want it
 	for _, m := range members {
 		if m == p {
 			n--
 			continue
 		}
+		out := pkt
+		if m.labelled {
+			if labelled == nil {
+				labelled = label(p.num, pkt)
+			}
+			out = labelled
+		}
 		switch {
-		case !m.ring.Push(pkt, now):
+		case !m.ring.Push(out, now):
 			r.late[ledger.Gone].Add(1)
 		case !mine:
 			m.wakeWriter()

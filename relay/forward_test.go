@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -392,4 +393,34 @@ func ExampleRelay_Forward() {
 	c := r.Counts()
 	fmt.Println(len(got), c.Copies, c.Delivered, c.Unexplained())
 	// Output: 1 1 1 0
+}
+
+// TestLabels: who wants to know whose a packet is does, the others get it as it
+// came.
+func TestLabels(t *testing.T) {
+	g := newRig(t, Config{})
+	ps := g.members("r", 2)
+	q := request("r", "browser", 9)
+	q.Labelled, q.Transport = true, "ws"
+	b, err := g.Join(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, from := range []*Participant{ps[0], ps[1], ps[1]} {
+		g.say(from, packet(uint16(i), uint64(i)))
+	}
+	pkts := b.Take(nil, 9, g.now.Load())
+	for i, from := range []*Participant{ps[0], ps[1], ps[1]} {
+		if got := pkts[i]; binary.BigEndian.Uint32(got) != uint32(from.Num()) || !bytes.Equal(got[LabelSize:], packet(uint16(i), uint64(i))) {
+			t.Errorf("packet %d: %x", i, got)
+		}
+	}
+	b.Done(3, 0, 0)
+	if rest := ps[0].Take(nil, 9, g.now.Load()); len(rest) != 2 || !bytes.Equal(rest[0], packet(1, 1)) {
+		t.Errorf("the native one has %x", rest)
+	}
+	ms := b.Members()
+	if len(ms) != 3 || ms[1].Num != ps[1].Num() || ms[1].Alias != "m1" || ms[2].Transport != "ws" {
+		t.Errorf("%+v", ms)
+	}
 }

@@ -89,7 +89,11 @@ func (g *GlobalRoom) Deliver(pkt []byte, payload int, now int64) bool {
 	}
 	r, members := g.relay, g.rm.roster.Load().members
 	for _, m := range members {
-		if !m.ring.Push(pkt, now) {
+		out := pkt
+		if m.labelled {
+			out = label(0, pkt)
+		}
+		if !m.ring.Push(out, now) {
 			r.late[ledger.Gone].Add(1)
 			continue
 		}

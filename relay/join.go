@@ -29,7 +29,8 @@ type JoinRequest struct {
 	Fingerprint string
 	Alias       string
 	Remote      netip.AddrPort
-	Transport   string // quic, ws, federated
+	Transport   string // quic, ws, wt, federated
+	Labelled    bool   // every packet it takes begins with a label, see LabelSize
 	Shard       string // the shard the client's packets go through, media/3
 	MaxDatagram func() int
 	Close       func(reason string)
@@ -100,7 +101,7 @@ func (r *Relay) newParticipant(q JoinRequest, addr netip.Addr) *Participant {
 	p := &Participant{
 		relay: r, num: num, id: formatID(num), fingerprint: q.Fingerprint,
 		alias: truncate(strings.ToValidUTF8(q.Alias, ""), maxWire), shownAlias: sanitize(q.Alias, maxAlias),
-		remote: q.Remote, addr: addr, transport: q.Transport, shard: q.Shard,
+		remote: q.Remote, addr: addr, transport: q.Transport, labelled: q.Labelled, shard: q.Shard,
 		joinedAt: q.Now, joinedMono: now, closeConn: q.Close, maxDatagram: q.MaxDatagram,
 		wake: make(chan struct{}, 1), signalWake: make(chan struct{}, 1),
 		budget: newBudget(r.cfg.ClientPPS, r.cfg.ClientBPS, now),

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"sync/atomic"
@@ -41,6 +42,7 @@ type Participant struct {
 	signalWake  chan struct{}  // 1 slot: there may be a signal
 	pair        []*Participant // whom it is heard by if forwarded, one; nil: its room, see JoinPair
 	leg         bool           // of a forwarded client, at the other relay
+	labelled    bool           // what it takes begins with a label
 
 	// Owned by the connection's reader.
 	budget budget
@@ -76,6 +78,9 @@ type Participant struct {
 
 // ID is the participant's id, unique in the life of the process.
 func (p *Participant) ID() string { return p.id }
+
+// Num is the number in ID: what labels tell others it by.
+func (p *Participant) Num() uint64 { return p.num }
 
 // RoomName is the name of the room it joined, safe to print.
 func (p *Participant) RoomName() string { return p.room.name }
@@ -189,6 +194,16 @@ func parseID(s string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s[1:], 10, 64)
 	return n, err == nil && formatID(n) == s
+}
+
+// LabelSize is how many bytes a label has: the sender's Num, its low 32 bits in
+// big-endian order; 0 is somebody at another relay.
+const LabelSize = 4
+
+// label is a packet with its label before it.
+func label(from uint64, pkt []byte) []byte {
+	b := make([]byte, 0, LabelSize+len(pkt))
+	return append(binary.BigEndian.AppendUint32(b, uint32(from)), pkt...)
 }
 
 func packetSize(pkt []byte) int { return len(pkt) }

@@ -49,6 +49,24 @@ func (ro *roster) locals() []wire.RoomParticipant {
 	return list
 }
 
+// Member is one of a room, as the others may know it.
+type Member struct {
+	Num         uint64
+	Fingerprint string // empty: unknown
+	Alias       string
+	Transport   string
+}
+
+// Members are those of p's room that are here, p included, in join order.
+func (p *Participant) Members() []Member {
+	members := p.room.roster.Load().members
+	list := make([]Member, len(members))
+	for i, m := range members {
+		list[i] = Member{Num: m.num, Fingerprint: m.fingerprint, Alias: m.alias, Transport: m.transport}
+	}
+	return list
+}
+
 func (ro *roster) wakeSignals() {
 	for _, m := range ro.members {
 		m.wakeSignals()
