@@ -74,7 +74,7 @@ func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
 		room = e.roomFor(room)
 	}
 	p, err := e.join(relay.JoinRequest{
-		Room: room, Fingerprint: v.Fingerprint, Alias: v.Alias, Remote: v.Remote, Transport: "ws", Now: time.Now(),
+		Room: room, Fingerprint: v.Fingerprint, Alias: v.Alias, Remote: v.Remote, Transport: v.Transport, Labelled: v.Labelled, Now: time.Now(),
 		Shard: fmt.Sprintf("%s/%d", planeMedia, e.media.ShardOf(v.Remote.Addr())), Close: v.Close,
 	})
 	if err != nil {
@@ -82,7 +82,20 @@ func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
 		return web.Place{}, err
 	}
 	e.events.add(view.Event{Kind: "join", Subject: clean(room), Message: fmt.Sprintf("%s (%s, a browser) joined", clean(nameOf(v.Alias, p.ID())), v.Remote)})
-	return web.Place{Seat: &webSeat{e: e, p: p, src: v.Remote.Addr(), name: nameOf(v.Alias, p.ID()), began: time.Now()}, Media: p.Wake(), Signals: p.SignalWake()}, nil
+	return web.Place{
+		Seat:  &webSeat{e: e, p: p, src: v.Remote.Addr(), name: nameOf(v.Alias, p.ID()), began: time.Now()},
+		Media: p.Wake(), Signals: p.SignalWake(), You: uint32(p.Num()), Voices: func() []web.VoiceEntry { return voices(p) },
+	}, nil
+}
+
+// voices tells whose the labels are that p sees.
+func voices(p *relay.Participant) []web.VoiceEntry {
+	ms := p.Members()
+	list := make([]web.VoiceEntry, len(ms))
+	for i, m := range ms {
+		list[i] = web.VoiceEntry{ID: uint32(m.Num), Alias: m.Alias, Fingerprint: m.Fingerprint, Transport: m.Transport}
+	}
+	return list
 }
 
 // roomName refuses the names that are doors, or others' rooms (spec wzp 1.3).

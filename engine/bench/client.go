@@ -235,3 +235,7 @@ const closeReason = "normal close"
 
 // Alive says whether the relay has not closed the connection.
 func (c *Caller) Alive() bool { return !errors.Is(c.conn.Context().Err(), context.Canceled) }
+
+// Conn is the connection, for who sends packets of its own. Send and
+// ReceiveLoop are not used beside it.
+func (c *Caller) Conn() *quicnet.Conn { return c.conn }

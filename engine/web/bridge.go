@@ -8,20 +8,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"signalbox/engine/quicnet"
+	"signalbox/relay"
 	"signalbox/relay/wire"
 )
 
-// visit is one browser's connection.
+// pipe is one browser's connection, however it came. One goroutine receives,
+// one other sends.
+type pipe interface {
+	// receive returns the browser's next media message.
+	receive(ctx context.Context) ([]byte, error)
+	// token returns the browser's first message, which is no media.
+	token(ctx context.Context) ([]byte, error)
+	// media sends one message of media; errTooLarge if it never will.
+	media(ctx context.Context, b []byte) error
+	// text sends one signal.
+	text(ctx context.Context, b []byte) error
+	// end closes the connection; a browser that does not answer is not waited
+	// for.
+	end(refused bool, why string)
+}
+
+// visit is one browser's stay.
 type visit struct {
-	// Constant after bridge.
-	c     *websocket.Conn
+	// Constant after host.
+	pipe  pipe
 	proto string
 	place Place
 
@@ -30,36 +45,23 @@ type visit struct {
 	stamp uint32
 }
 
-// bridge runs one visit from the upgrade to its end.
-func (s *Server) bridge(w http.ResponseWriter, r *http.Request) {
-	var pings atomic.Int64
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols: []string{Opus, Media, Raw}, OriginPatterns: s.opt.Origins, CompressionMode: websocket.CompressionDisabled,
-		OnPingReceived: func(context.Context, []byte) bool { return pings.Add(1) <= pingsPerS },
-	})
-	if err != nil {
-		s.opt.Log.Debug("web: upgrade refused", "remote", r.RemoteAddr, "err", err)
-		return // Accept has answered
-	}
-	c.SetReadLimit(frameMax)
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	v := &visit{c: c, proto: cmp.Or(c.Subprotocol(), Opus)}
-	visitor := Visitor{
-		Room: strings.ToLower(r.PathValue("room")), Raw: v.proto == Raw, Remote: remote(r.RemoteAddr),
-		Close: func(string) { cancel() }, // only the connection's own goroutines write to it
-	}
-	if err := s.greet(ctx, c, &visitor); err != nil {
-		v.end(closeRefused, err.Error())
+// host runs one visit to its end. tick is called once a second.
+func (s *Server) host(ctx context.Context, cancel context.CancelFunc, p pipe, proto string, visitor Visitor, tick func()) {
+	v := &visit{pipe: p, proto: proto}
+	visitor.Raw, visitor.Labelled = proto == Raw, proto == Voice
+	visitor.Close = func(string) { cancel() } // only the connection's own goroutines write to it
+	if err := s.greet(ctx, v, &visitor); err != nil {
+		p.end(true, err.Error())
 		return
 	}
+	var err error
 	if v.place, err = s.opt.Door.Enter(visitor); err != nil {
-		v.end(closeRefused, err.Error())
+		p.end(true, err.Error())
 		return
 	}
 	written := make(chan error, 1)
 	go func() {
-		written <- v.write(ctx, &pings)
+		written <- v.write(ctx, tick)
 		cancel()
 	}()
 	err = v.read(ctx)
@@ -67,14 +69,7 @@ func (s *Server) bridge(w http.ResponseWriter, r *http.Request) {
 	werr := <-written
 	why := reason(cmp.Or(err, werr), werr)
 	v.place.Leave(why)
-	v.end(websocket.StatusNormalClosure, why)
-}
-
-// end closes the connection; a browser that does not answer is not waited for.
-func (v *visit) end(code websocket.StatusCode, why string) {
-	if v.c.Close(code, why[:min(len(why), 120)]) != nil {
-		_ = v.c.CloseNow() // gone already
-	}
+	p.end(false, why)
 }
 
 // reason says in words why a visit ended.
@@ -89,6 +84,8 @@ func reason(err, werr error) string {
 		return "closed by us"
 	case errors.Is(err, io.EOF):
 		return "the connection was lost"
+	case errors.Is(err, quicnet.ErrClosed):
+		return "closed by the browser"
 	case err != nil:
 		return err.Error()
 	default:
@@ -98,55 +95,53 @@ func reason(err, werr error) string {
 
 // greet checks the token where one is wanted and says that all is well (spec
 // wzp 5.17).
-func (s *Server) greet(ctx context.Context, c *websocket.Conn, v *Visitor) error {
+func (s *Server) greet(ctx context.Context, v *visit, who *Visitor) error {
 	if s.opt.Door.WantsToken() {
-		if err := s.token(ctx, c, v); err != nil {
+		if err := s.token(ctx, v.pipe, who); err != nil {
 			if !errors.Is(err, ErrToken) && !errors.Is(err, errSilent) {
-				err = errors.Join(err, say(ctx, c, map[string]string{"type": "auth_error", "error": err.Error()}))
+				err = errors.Join(err, v.say(ctx, map[string]string{"type": "auth_error", "error": err.Error()}))
 			}
 			return err
 		}
 	}
-	return say(ctx, c, map[string]string{"type": "auth_ok"})
+	return v.say(ctx, map[string]string{"type": "auth_ok"})
 }
 
-func (s *Server) token(ctx context.Context, c *websocket.Conn, v *Visitor) error {
+func (s *Server) token(ctx context.Context, p pipe, who *Visitor) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenTime)
 	defer cancel()
-	kind, b, err := c.Read(ctx)
+	b, err := p.token(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errSilent, err)
+		return err
 	}
 	var m struct{ Type, Token string }
-	if kind != websocket.MessageText || json.Unmarshal(b, &m) != nil || m.Type != "auth" || m.Token == "" {
+	if json.Unmarshal(b, &m) != nil || m.Type != "auth" || m.Token == "" {
 		return ErrToken
 	}
-	v.Fingerprint, v.Alias, err = s.opt.Door.Check(ctx, m.Token)
+	fingerprint, alias, err := s.opt.Door.Check(ctx, m.Token)
+	who.Fingerprint = fingerprint
+	if alias != "" { // the name behind a token is not the page's to choose
+		who.Alias = alias
+	}
 	return err
 }
 
-func say(ctx context.Context, c *websocket.Conn, m any) error {
+func (v *visit) say(ctx context.Context, m any) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return put(ctx, c, websocket.MessageText, b)
+	return v.pipe.text(ctx, b)
 }
 
-func put(ctx context.Context, c *websocket.Conn, kind websocket.MessageType, b []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTime)
-	defer cancel()
-	return c.Write(ctx, kind, b)
-}
-
-// read moves the browser's messages into the room. Text is not for us.
+// read moves the browser's messages into the room.
 func (v *visit) read(ctx context.Context) error {
 	for {
-		kind, b, err := v.c.Read(ctx)
+		b, err := v.pipe.receive(ctx)
 		if err != nil {
 			return err
 		}
-		if kind != websocket.MessageBinary || len(b) == 0 {
+		if len(b) == 0 {
 			continue
 		}
 		if v.proto != Media {
@@ -165,7 +160,7 @@ func (v *visit) wrap(b []byte) []byte {
 }
 
 // write moves what waits for the browser out to it, signals before media.
-func (v *visit) write(ctx context.Context, pings *atomic.Int64) error {
+func (v *visit) write(ctx context.Context, tick func()) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	buf := make([][]byte, 0, burst)
@@ -174,7 +169,7 @@ func (v *visit) write(ctx context.Context, pings *atomic.Int64) error {
 		case <-ctx.Done():
 			return nil
 		case <-second.C:
-			pings.Store(0)
+			tick()
 		case <-v.place.Signals:
 			if err := v.signals(ctx); err != nil {
 				return err
@@ -193,7 +188,7 @@ func (v *visit) write(ctx context.Context, pings *atomic.Int64) error {
 }
 
 // signals sends what the room has to say. A raw visitor would not know what it
-// is.
+// is; one that tells voices apart is told whose they are.
 func (v *visit) signals(ctx context.Context) error {
 	for sig := v.place.Signal(); sig != nil; sig = v.place.Signal() {
 		if v.proto == Raw {
@@ -203,26 +198,42 @@ func (v *visit) signals(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := put(ctx, v.c, websocket.MessageText, bytes.TrimSpace(b)); err != nil {
+		if err := v.pipe.text(ctx, bytes.TrimSpace(b)); err != nil {
 			return err
+		}
+		if _, ok := sig.(*wire.RoomUpdate); ok && v.proto == Voice {
+			if err := v.say(ctx, voices{Type: "voices", You: v.place.You, Voices: v.place.Voices()}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// voices tells whose the labels are.
+type voices struct {
+	Type   string       `json:"type"`
+	You    uint32       `json:"you"`
+	Voices []VoiceEntry `json:"voices"`
+}
+
 // media sends a burst. What failed is booked before the visit ends.
 func (v *visit) media(ctx context.Context, buf [][]byte) error {
+	large := 0
 	for i, pkt := range buf {
 		body, ok := v.unwrap(pkt)
 		if !ok { // a codec the browser has not asked for is not for it, and no loss
 			continue
 		}
-		if err := put(ctx, v.c, websocket.MessageBinary, body); err != nil {
-			v.place.Done(i, 0, len(buf)-i)
+		switch err := v.pipe.media(ctx, body); {
+		case errors.Is(err, quicnet.ErrTooLarge):
+			large++
+		case err != nil:
+			v.place.Done(i-large, large, len(buf)-i)
 			return err
 		}
 	}
-	v.place.Done(len(buf), 0, 0)
+	v.place.Done(len(buf)-large, large, 0)
 	return nil
 }
 
@@ -231,9 +242,16 @@ func (v *visit) unwrap(pkt []byte) ([]byte, bool) {
 	if v.proto == Media {
 		return pkt, true
 	}
-	p, err := wire.Parse(pkt)
-	if err != nil || v.proto == Opus && (p.Repair || !p.Codec.Opus() || len(p.Payload) == 0) {
+	bare := pkt
+	if v.proto == Voice {
+		bare = pkt[min(len(pkt), relay.LabelSize):]
+	}
+	p, err := wire.Parse(bare)
+	if err != nil || v.proto != Raw && (p.Repair || !p.Codec.Opus() || len(p.Payload) == 0) {
 		return nil, false
+	}
+	if v.proto == Voice {
+		return pkt, true
 	}
 	return p.Payload, true
 }

@@ -39,7 +39,14 @@ const (
 	// Raw: a binary message is passed on as it is to the room's other raw
 	// members and to nobody else. The original's bridge spoke this, with PCM.
 	Raw = "wzp.raw"
+	// Voice: a binary message from the browser is Opus data, as in Opus; one to
+	// it is a whole media packet with four bytes before it that tell the sender
+	// (relay.LabelSize). Text says, beside the signals, whose those numbers are.
+	// Our own page speaks this.
+	Voice = "wzp.voice"
 )
+
+var protocols = []string{Voice, Opus, Media, Raw}
 
 // Limits (reliability.md B1 to B3).
 const (
@@ -52,6 +59,7 @@ const (
 	burst        = 24
 	frameMS      = 20
 	closeRefused = websocket.StatusPolicyViolation
+	maxWhy       = 120 // bytes of a reason told to a browser
 )
 
 // Why somebody is refused.
@@ -64,8 +72,10 @@ var (
 type Visitor struct {
 	Room        string
 	Raw         bool
+	Labelled    bool   // wants to know whose each packet is
+	Transport   string // ws, wt
 	Fingerprint string // of the token; empty without one
-	Alias       string
+	Alias       string // of the token, or else the page's own choice
 	Remote      netip.AddrPort
 	Close       func(reason string)
 }
@@ -85,6 +95,17 @@ type Door interface {
 type Place struct {
 	Seat
 	Media, Signals <-chan struct{}
+
+	You    uint32 // the visitor's own label
+	Voices func() []VoiceEntry
+}
+
+// VoiceEntry is who a label stands for.
+type VoiceEntry struct {
+	ID          uint32 `json:"id"`
+	Alias       string `json:"alias"`
+	Fingerprint string `json:"fingerprint"`
+	Transport   string `json:"transport"`
 }
 
 // Seat is a visitor's place in a room. Take and Done are those of
@@ -105,7 +126,7 @@ type Seat interface {
 type Options struct {
 	Door    Door
 	Origins []string // host patterns of pages that may connect beside our own
-	Static  string   // directory served at /; empty: none
+	Static  string   // directory served at /; empty: our own page
 	Log     *slog.Logger
 }
 
@@ -125,9 +146,11 @@ func New(opt Options) *Server {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opt: opt, mux: http.NewServeMux(), hosts: map[netip.Addr]int{}}
-	s.mux.HandleFunc("GET /ws/{room}", s.bridge)
+	s.mux.HandleFunc("GET /ws/{room}", s.upgrade)
 	if opt.Static != "" {
 		s.mux.Handle("GET /", noDots(http.FileServer(http.Dir(opt.Static))))
+	} else {
+		s.mux.Handle("GET /", page())
 	}
 	return s
 }

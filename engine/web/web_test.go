@@ -54,7 +54,12 @@ func (h *house) Enter(v Visitor) (Place, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.visitor = v
-	return Place{h, h.media, h.signals}, nil
+	return Place{
+		Seat: h, Media: h.media, Signals: h.signals, You: 7,
+		Voices: func() []VoiceEntry {
+			return []VoiceEntry{{ID: 7, Alias: "me"}, {ID: 9, Alias: "<ada>", Transport: "quic"}}
+		},
+	}, nil
 }
 
 func (h *house) Packet(pkt []byte) {
@@ -101,6 +106,17 @@ func (h *house) send(pkts ...[]byte) {
 	h.mu.Unlock()
 	select {
 	case h.media <- struct{}{}:
+	default:
+	}
+}
+
+// tell lets a signal wait for the visitor.
+func (h *house) tell(s wire.Signal) {
+	h.mu.Lock()
+	h.news = append(h.news, s)
+	h.mu.Unlock()
+	select {
+	case h.signals <- struct{}{}:
 	default:
 	}
 }
@@ -193,6 +209,27 @@ func TestMediaIsUntouched(t *testing.T) {
 	want(t, c, websocket.MessageBinary, pkt)
 }
 
+func TestVoicesAreTold(t *testing.T) {
+	h := newHouse("")
+	c := dial(t, serve(t, Options{Door: h}), "r?alias=Grace", Voice, nil)
+	want(t, c, websocket.MessageText, ok)
+	put2(t, c, websocket.MessageBinary, "opus")
+	<-h.got
+	if p, err := wire.Parse(h.in[0]); err != nil || string(p.Payload) != "opus" || !h.visitor.Labelled || h.visitor.Alias != "Grace" {
+		t.Fatalf("%+v, %v, %+v", p, err, h.visitor)
+	}
+	pkt := wire.AppendPacket([]byte{0, 0, 0, 9}, wire.Packet{Header: wire.Header{Codec: wire.Opus24k, Seq: 7}, Payload: []byte("x")})
+	h.send(pkt, []byte{1, 2}, pkt)
+	want(t, c, websocket.MessageBinary, string(pkt))
+	want(t, c, websocket.MessageBinary, string(pkt))
+	h.tell(&wire.RoomUpdate{Count: 0})
+	if _, b, err := c.Read(t.Context()); err != nil || !strings.Contains(string(b), "RoomUpdate") {
+		t.Fatalf("%s, %v", b, err)
+	}
+	want(t, c, websocket.MessageText, `{"type":"voices","you":7,"voices":[{"id":7,"alias":"me","fingerprint":"","transport":""},`+
+		`{"id":9,"alias":"\u003cada\u003e","fingerprint":"","transport":"quic"}]}`)
+}
+
 func TestTokens(t *testing.T) {
 	h := newHouse("good")
 	addr := serve(t, Options{Door: h})
@@ -266,5 +303,28 @@ func TestStaticFiles(t *testing.T) {
 			t.Errorf("%s: %d %q, %v", target, resp.StatusCode, b, err)
 		}
 		_ = resp.Body.Close()
+	}
+}
+
+// TestOurPage: what the page needs is there, with the headers that keep others
+// out of it.
+func TestOurPage(t *testing.T) {
+	addr := serve(t, Options{Door: newHouse("")})
+	for _, file := range []string{"", "app.js", "talk.js", "links.js", "worklets.js", "style.css", "icon.svg"} {
+		resp, err := http.Get("http://" + addr + "/" + file) //nolint:noctx // a test
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || len(b) < 100 {
+			t.Errorf("%s: %d, %d bytes, %v", file, resp.StatusCode, len(b), err)
+		}
+		if strings.HasSuffix(file, ".js") && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/javascript") {
+			t.Errorf("%s is %s: no browser runs that", file, resp.Header.Get("Content-Type"))
+		}
+		if p := resp.Header.Get("Content-Security-Policy"); !strings.Contains(p, "default-src 'none'") || strings.Contains(p, "unsafe") {
+			t.Errorf("%s: policy %q", file, p)
+		}
 	}
 }

@@ -1,0 +1,291 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/opus"
+
+	"signalbox/engine"
+	"signalbox/engine/bench"
+	"signalbox/engine/config"
+	"signalbox/engine/quicnet"
+	"signalbox/engine/view"
+	"signalbox/engine/web/webtest"
+	"signalbox/relay/wire"
+)
+
+const (
+	rate       = 48000
+	opusFrame  = 960
+	micTone    = 600.0  // Hz, in the browser's microphone
+	micLevel   = -9.03  // dBFS, of a sine of half the full scale
+	nativeTone = 1000.0 // Hz, from the native client
+	toneLevel  = -15.05 // dBFS, of a sine of a quarter of the full scale
+	heardFor   = 100    // packets, two seconds
+)
+
+// wav writes ten seconds of a tone of half the full scale.
+func wav(t *testing.T, hz float64) string {
+	t.Helper()
+	const samples = 10 * rate
+	b := binary.LittleEndian.AppendUint32([]byte("RIFF"), 36+2*samples)
+	b = append(b, "WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00"...)
+	b = binary.LittleEndian.AppendUint32(b, rate)
+	b = binary.LittleEndian.AppendUint32(b, 2*rate)
+	b = append(b, "\x02\x00\x10\x00data"...)
+	b = binary.LittleEndian.AppendUint32(b, 2*samples)
+	for i := range samples {
+		v := 0.5 * math.Sin(2*math.Pi*hz*float64(i)/rate)
+		b = binary.LittleEndian.AppendUint16(b, uint16(int16(v*32767)))
+	}
+	file := filepath.Join(t.TempDir(), "tone.wav")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// sound is what can be heard in samples: the level in dBFS and the strongest
+// tone in Hz.
+func sound(pcm []float32) (level, hz float64) {
+	var sum, most float64
+	for _, v := range pcm {
+		sum += float64(v) * float64(v)
+	}
+	for f := 50.0; f <= 4000; f += 5 { // Goertzel's filter, tone by tone
+		c := 2 * math.Cos(2*math.Pi*f/rate)
+		var s1, s2 float64
+		for _, v := range pcm {
+			s1, s2 = float64(v)+c*s1-s2, s1
+		}
+		if p := s1*s1 + s2*s2 - c*s1*s2; p > most {
+			most, hz = p, f
+		}
+	}
+	return 10 * math.Log10(sum/float64(len(pcm))+1e-12), hz
+}
+
+// native joins as a client of wzp would.
+func native(t *testing.T, e *engine.Engine, room, alias string, host byte) *quicnet.Conn {
+	t.Helper()
+	cl, err := quicnet.NewClient(quicnet.ClientConfig{LocalAddr: netip.AddrFrom4([4]byte{127, 0, 5, host})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	c, err := bench.Join(t.Context(), cl, netip.MustParseAddrPort(e.Info().Listen), room, alias)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); c.ReadSignals(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return c.Conn()
+}
+
+// recordSent has the page remember every Opus packet it makes.
+const recordSent = `(() => {
+	const copyTo = EncodedAudioChunk.prototype.copyTo;
+	globalThis.made = [];
+	EncodedAudioChunk.prototype.copyTo = function (to) {
+		copyTo.call(this, to);
+		made.push(btoa(String.fromCharCode(...to)));
+	};
+})()`
+
+// makeTone has the browser encode two seconds of a tone of a quarter of the full
+// scale.
+const makeTone = `(async () => {
+	const packets = [];
+	const enc = new AudioEncoder({
+		output: (c) => { const b = new Uint8Array(c.byteLength); c.copyTo(b); packets.push(btoa(String.fromCharCode(...b))); },
+		error: (e) => { throw e; },
+	});
+	enc.configure({ codec: 'opus', sampleRate: 48000, numberOfChannels: 1, bitrate: 24000, opus: { frameDuration: 20000 } });
+	for (let f = 0; f < 100; f++) {
+		const data = Float32Array.from({ length: 960 }, (_, i) => 0.25 * Math.sin(2 * Math.PI * 1000 * (f * 960 + i) / 48000));
+		enc.encode(new AudioData({ format: 'f32', sampleRate: 48000, numberOfFrames: 960, numberOfChannels: 1, timestamp: f * 20000, data }));
+	}
+	await enc.flush();
+	return packets;
+})()`
+
+// play sends packets as a client does, one every 20 ms, again and again.
+func play(t *testing.T, c *quicnet.Conn, packets []string) {
+	t.Helper()
+	var frames [][]byte
+	for _, p := range packets {
+		b, err := base64.StdEncoding.DecodeString(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, b)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for seq := uint16(65500); ; seq++ { // over the edge of its numbers
+			pkt := wire.AppendHeader(nil, wire.Header{Codec: wire.Opus24k, Seq: seq, Timestamp: uint32(seq) * 20})
+			if c.SendDatagram(append(pkt, frames[int(seq)%len(frames)]...)) != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// listen receives n packets and returns their Opus data and, decoded, the
+// second half.
+func listen(t *testing.T, c *quicnet.Conn, n int) (packets []string, pcm []float32) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	dec, err := opus.NewDecoderWithOutput(rate, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(packets) < n {
+		pkt, err := c.ReceiveDatagram(ctx)
+		if err != nil {
+			t.Fatalf("after %d packets: %v", len(packets), err)
+		}
+		p, err := wire.Parse(pkt)
+		if err != nil || p.Codec != wire.Opus24k || p.HasReport || p.Repair {
+			t.Fatalf("packet %x: %+v, %v", pkt, p.Header, err)
+		}
+		out := make([]float32, 6*opusFrame)
+		m, err := dec.DecodeToFloat32(p.Payload, out)
+		if err != nil || m != opusFrame {
+			t.Fatalf("packet of %d bytes, first %#x: %d samples, %v", len(p.Payload), p.Payload[0], m, err)
+		}
+		packets = append(packets, base64.StdEncoding.EncodeToString(p.Payload))
+		if len(packets) > n/2 {
+			pcm = append(pcm, out[:m]...)
+		}
+	}
+	return packets, pcm
+}
+
+// stats is what the page says of itself.
+type stats struct {
+	Way               string
+	Sent, Unsent, You int
+	Voices            []struct {
+		ID, Packets, Lost, Late, Streams int
+		Alias                            string
+		Level, Peak                      float64
+		Buffer                           struct{ Depth, Want, Gaps, Skipped float64 }
+	}
+}
+
+// TestChromium lets a real browser and a native client hear each other.
+func TestChromium(t *testing.T) {
+	for _, way := range []string{"ws"} {
+		t.Run(way, func(t *testing.T) {
+			b := webtest.Start(t, wav(t, micTone))
+			e := start(t, func(c *config.Config) { c.WSAddr = "127.0.0.1:0" })
+			p := b.Open(fmt.Sprintf("http://%s/?plain&room=Studio&alias=Ada&source=mic&way=%s", e.Info().WS, way), 900, 700, false)
+			p.Must(recordSent, nil)
+			p.Must("signalbox.join()", nil)
+			p.Until("signalbox.stats()?.sent > 5")
+			c := native(t, e, "studio", "native", 1)
+
+			packets, pcm := listen(t, c, heardFor)
+			level, hz := sound(pcm)
+			t.Logf("native hears the browser's microphone: %.1f dBFS (played %.1f), %.0f Hz (played %.0f)", level, micLevel, hz, micTone)
+			if math.Abs(hz-micTone) > 10 || math.Abs(level-micLevel) > 3 {
+				t.Error("that is not what was played")
+			}
+			var made []string
+			p.Must("made", &made)
+			at := slices.Index(made, packets[0])
+			if at < 0 || len(made) < at+len(packets) || !slices.Equal(made[at:at+len(packets)], packets) {
+				t.Errorf("the native client has not, byte for byte and in order, what the browser made (%d packets, from %d)", len(made), at)
+			}
+
+			var tone []string
+			p.Must(makeTone, &tone)
+			play(t, c, tone)
+			p.Until(fmt.Sprintf("signalbox.stats().voices.some((v) => v.packets > %d && Math.abs(v.peak - %f) < 10 && v.level > -30)", heardFor, nativeTone))
+			var s stats
+			p.Must("signalbox.stats()", &s)
+			v := s.Voices[0]
+			t.Logf("the page hears the native client %q: %.1f dBFS (played %.1f), %.1f Hz (played %.0f); by %s, %d packets, %d lost, %d late; buffer %+v",
+				v.Alias, v.Level, toneLevel, v.Peak, nativeTone, s.Way, v.Packets, v.Lost, v.Late, v.Buffer)
+			if len(s.Voices) != 1 || v.Alias != "native" || math.Abs(v.Level-toneLevel) > 3 || v.Lost != 0 || v.Streams != 1 {
+				t.Errorf("%+v", s)
+			}
+			until(t, e, "the browser shown as what it is", func(s *view.Snapshot) bool {
+				return slices.ContainsFunc(s.Rooms[0].Participants, func(p view.Participant) bool { return p.Transport == way && p.Alias == "Ada" })
+			})
+			p.Must("document.getElementById('leave').click()", nil)
+			until(t, e, "the browser gone", members("studio", 1))
+		})
+	}
+}
+
+// TestChromiumIsToldWhatIsWrong looks at what a page says to who cannot join.
+func TestChromiumIsToldWhatIsWrong(t *testing.T) {
+	b := webtest.Start(t, "")
+	e := start(t, func(c *config.Config) { c.WSAddr = "127.0.0.1:0" })
+	p := b.Open("http://"+e.Info().WS+"/?room=call-7&source=none", 900, 700, true)
+	p.Must("signalbox.join()", nil)
+	var text string
+	p.Must("document.querySelector('[role=alert]').innerText", &text)
+	if !strings.Contains(text, "refused") {
+		t.Errorf("the room of a call: %q", text)
+	}
+	p.Must("delete globalThis.AudioEncoder; import('/talk.js').then((m) => m.check()).catch((e) => e.message + ' ' + e.advice)", &text)
+	if !strings.Contains(text, "WebCodecs") {
+		t.Errorf("without codecs: %q", text)
+	}
+}
+
+var pictures = flag.String("pictures", "", "directory for pictures of the browsers' page, of a room with somebody in it")
+
+// TestChromiumPictures takes the pictures of the documentation: go test ./engine
+// -run TestChromiumPictures -args -pictures ../screenshots
+func TestChromiumPictures(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("without -pictures there are none to take")
+	}
+	b := webtest.Start(t, wav(t, micTone))
+	e := start(t, func(c *config.Config) { c.WSAddr = "127.0.0.1:0" })
+	page := func(alias, more string, dark bool) *webtest.Page {
+		p := b.Open(fmt.Sprintf("http://%s/?room=studio&alias=%s%s", e.Info().WS, alias, more), 860, 760, dark)
+		p.Must("signalbox.join()", nil)
+		p.Until("signalbox.stats()?.people.length")
+		return p
+	}
+	light, dark := page("Ada", "&source=mic&plain", false), page("Grace", "&source=tone&way=ws", true)
+	c := native(t, e, "studio", "Linus on the desktop", 1)
+	native(t, e, "studio", "Margaret, muted", 2)
+	var tone []string
+	light.Must(makeTone, &tone)
+	play(t, c, tone)
+	for p, name := range map[*webtest.Page]string{light: "browser.png", dark: "browser-dark.png"} {
+		p.Until("signalbox.stats().voices.length > 1 && signalbox.stats().voices.every((v) => v.packets > 150 && v.level > -40)")
+		p.Shoot(filepath.Join(*pictures, name))
+	}
+}
