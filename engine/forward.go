@@ -100,7 +100,7 @@ func (f *forwarder) dial(ctx context.Context, room string) (*quicnet.Conn, error
 	ctx, cancel := context.WithTimeout(ctx, forwardDial)
 	defer cancel()
 	start := time.Now()
-	addr, err := lookup(ctx, f.remote)
+	addr, err := resolveUDP(ctx, f.remote)
 	var c *quicnet.Conn
 	if err == nil {
 		c, err = f.e.edge.Dial(ctx, quicnet.DialConfig{Addr: addr, ALPN: quicnet.ALPNWZP, ServerName: room})
@@ -127,29 +127,6 @@ func (f *forwarder) dial(ctx context.Context, room string) (*quicnet.Conn, error
 func answered(err error) bool {
 	end := quicnet.Ended(err)
 	return end.Remote && (end.Kind == quicnet.EndTransport || end.Kind == quicnet.EndClosed)
-}
-
-// lookup turns host:port into an address.
-func lookup(ctx context.Context, hostport string) (netip.AddrPort, error) {
-	if ap, err := netip.ParseAddrPort(hostport); err == nil {
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
-	}
-	host, port, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	if len(ips) == 0 {
-		return netip.AddrPort{}, fmt.Errorf("%s has no address", host)
-	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(n)), nil
 }
 
 // note keeps the outcome of an attempt and tells of changes.

@@ -92,7 +92,7 @@ func (p *prober) watch(ctx context.Context, t *probeTarget) {
 func (p *prober) probe(ctx context.Context, t *probeTarget) error {
 	dctx, stop := context.WithTimeout(ctx, probeDial)
 	defer stop()
-	addr, err := lookup(dctx, t.addr)
+	addr, err := resolveUDP(dctx, t.addr)
 	if err != nil {
 		return err
 	}
