@@ -95,6 +95,19 @@ func TestHealthNamesARestrictionThatDropsNow(t *testing.T) {
 	}
 }
 
+func TestHealthNamesContactsThatDoNotAnswer(t *testing.T) {
+	j := newJudge()
+	for _, c := range []struct {
+		peers, suspect int
+		verdict        string
+	}{{15, 11, "degraded"}, {15, 3, "ok"}, {2, 2, "ok"}} {
+		s := &view.Snapshot{DHT: view.DHT{Peers: c.peers, Suspect: c.suspect}}
+		if j.verdict(s); s.Node.Health.Verdict != c.verdict {
+			t.Errorf("%+v: %+v", c, s.Node.Health)
+		}
+	}
+}
+
 func TestWhatTheShardRefusesIsOnTheSendersRow(t *testing.T) {
 	e := bare(t)
 	remote := netip.MustParseAddrPort("10.0.0.9:1")

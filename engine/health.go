@@ -18,6 +18,7 @@ const (
 	badRTTMS        = 200.0
 	oldReportS      = 15.0
 	staleSharePct   = 50.0
+	fewPeers        = 4 // fewer say nothing by their share
 	hotSharePct     = 50.0
 	shardFullPct    = 80.0
 	kernelRecent    = 30 * time.Second
@@ -301,6 +302,13 @@ func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
 			Severity: view.Warn, Pane: "routing", Subject: "routing table",
 			Message: fmt.Sprintf("%.0f %% of %d contacts have not been heard of for 15 minutes", pct, d.Peers),
 			Remedy:  "f refreshes it (routing pane)",
+		}}
+	}
+	if pct := 100 * float64(d.Suspect) / float64(d.Peers); pct >= staleSharePct && d.Peers >= fewPeers {
+		return []view.Cause{{
+			Severity: view.Warn, Pane: "routing", Subject: "routing table",
+			Message: fmt.Sprintf("%d of %d contacts do not answer any more", d.Suspect, d.Peers),
+			Remedy:  "they go when others want their places; if this node's own network is the cause, they come back. f refreshes the table (routing pane)",
 		}}
 	}
 	return nil

@@ -28,6 +28,11 @@ const (
 // closeReason is what every client sees on a normal end (spec wzp 1.6).
 const closeReason = "normal close"
 
+// drainReason is what those see who are there when the node goes. The code
+// stays that of a normal end, and media connections have no signal for it: the
+// reason is where it can be told.
+const drainReason = "draining"
+
 // mediaMsg is one datagram on its way through the media plane.
 type mediaMsg struct {
 	from *relay.Participant

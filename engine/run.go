@@ -182,7 +182,7 @@ func (e *Engine) Drain(deadline time.Duration) {
 	e.setDraining(true)
 	e.saver.poke()
 	started := e.spawn(func(ctx context.Context) {
-		e.edge.CloseAll(ctx, deadline, closeReason)
+		e.edge.CloseAll(ctx, deadline, drainReason)
 		e.quitOnce.Do(func() { close(e.quit) })
 	})
 	if !started {

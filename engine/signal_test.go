@@ -312,6 +312,22 @@ func TestDrainEndsWhatRings(t *testing.T) {
 	hears[*wire.Hangup](t, carol)
 }
 
+// TestDrainTellsWhy: whoever is there when the node goes reads that it does.
+func TestDrainTellsWhy(t *testing.T) {
+	e := start(t, nil)
+	cl, err := quicnet.NewClient(quicnet.ClientConfig{LocalAddr: netip.MustParseAddr("127.0.0.1")})
+	must(t, err)
+	t.Cleanup(func() { must(t, cl.Close()) })
+	c, err := cl.Dial(t.Context(), netip.MustParseAddrPort(e.Info().Listen), quicnet.ALPNWZP, "den")
+	must(t, err)
+	until(t, e, "the connection", func(s *view.Snapshot) bool { return s.Edge.Connections == 1 })
+	e.Drain(0)
+	<-c.Context().Done()
+	if why := quicnet.EndReason(context.Cause(c.Context())); !strings.Contains(why, "draining") {
+		t.Errorf("told %q", why)
+	}
+}
+
 // tokens is an auth service that knows tokens of the form ok-FINGERPRINT.
 func tokens(t *testing.T) string {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

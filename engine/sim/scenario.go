@@ -19,6 +19,7 @@ type scenario func(ctx context.Context, f *Fleet) error
 var scenarios = map[string]scenario{
 	"blackhole-peer": blackholePeer,
 	"calm":           nil,
+	"stale-table":    staleTable,
 	"hot-shard":      hotShard,
 	"storm":          storm,
 	"bad-room":       badRoom,
@@ -134,6 +135,23 @@ func badRoom(ctx context.Context, f *Fleet) error {
 	}
 	lossy := wire.QualityReport{Loss: 46, RTT4: 62, Jitter: 38, CapKbps: 200}
 	return f.addCaller(ctx, callerPlan{room: "town-hall", alias: "Lossy Lou", host: f.nextHost(), pps: 50, report: &lossy})
+}
+
+// staleTable: most of the DHT's nodes die without a word, and stay in the
+// tables of those that knew them until they are found out.
+func staleTable(ctx context.Context, f *Fleet) error {
+	f.g.Go(func() error {
+		for i := relays; i < len(f.ends)-2; i++ {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(700 * time.Millisecond):
+			}
+			f.ends[i]()
+		}
+		return nil
+	})
+	return nil
 }
 
 // freezeCycle stops the gate's traffic for 22 s of every 26: less than the

@@ -53,6 +53,7 @@ type Fleet struct {
 	opts Options
 	dir  string
 	all  []*engine.Engine
+	ends []context.CancelFunc // of all, in the same order
 	g    *errgroup.Group
 	stop context.CancelFunc
 	ctx  context.Context // of the fleet's life: faults outlive the call that plants them
@@ -142,8 +143,9 @@ func (f *Fleet) addNode(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("sim: node %d: %w", i, err)
 	}
-	f.all = append(f.all, e)
-	f.g.Go(func() error { return e.Run(ctx) })
+	run, end := context.WithCancel(ctx)
+	f.all, f.ends = append(f.all, e), append(f.ends, end)
+	f.g.Go(func() error { defer end(); return e.Run(run) })
 	select {
 	case <-e.Ready():
 		return nil

@@ -12,6 +12,7 @@ import (
 // planted is what a scenario's verdict must name.
 var planted = map[string]string{
 	"hot-shard": "127.0.2.66", "bad-room": "Frozen Fred", "wedged-shard": "wedged", "panic": "panicked", "blackhole-peer": "lisbon", "storm": "handshakes",
+	"stale-table": "do not answer any more",
 }
 
 // TestVerdictNamesThePlantedCause plays each scenario and waits until the
