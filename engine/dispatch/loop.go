@@ -73,6 +73,7 @@ const (
 
 // loop empties the shard until it is closed or another run is in charge.
 func (sh *shard[T]) loop(r *run[T]) {
+	r.mark()
 	over := false
 	defer func() {
 		if !over { // a handler called runtime.Goexit: this goroutine ends, the run goes on
@@ -334,8 +335,5 @@ func trimStack(s string) string {
 			}
 		}
 	}
-	if len(s) > stackMax {
-		s = s[:stackMax]
-	}
-	return strings.TrimSpace(s)
+	return cut(s)
 }

@@ -71,6 +71,11 @@ func TestIsolation(t *testing.T) {
 
 // T03: a wedge is shown within 2 s, replaced within 10 s, and the account of
 // it is exact; the loop left behind touches nothing when it comes back.
+// stuckHere is what a wedged loop's stack must name.
+//
+//go:noinline
+func stuckHere(until chan struct{}) { <-until }
+
 func TestWedge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec, evs := &recorder{}, &eventLog{}
@@ -89,7 +94,7 @@ func TestWedge(t *testing.T) {
 			for i := 1; i < 10; i++ {
 				m := msg{seq: i}
 				if i == 3 {
-					m.do = func() { <-release }
+					m.do = func() { stuckHere(release) }
 				}
 				d.Submit(d.now(), src, Media, 1, m)
 			}
@@ -104,8 +109,10 @@ func TestWedge(t *testing.T) {
 		if v.State != "wedged" || v.Current != "message 0/3" || v.CurrentMS < 1500 {
 			t.Fatalf("after 2 s: %+v", v)
 		}
-		if n := len(evs.of("shard_wedged")); n != 1 {
-			t.Fatalf("%d wedged events", n)
+		if w := evs.of("shard_wedged"); len(w) != 1 || !strings.Contains(w[0].Message, "message 0/3") {
+			t.Fatalf("%+v", w)
+		} else if s, _ := w[0].Fields["stack"].(string); !strings.Contains(s, "stuckHere") || strings.Contains(s, "\n\n") {
+			t.Fatalf("the stack does not say where it is stuck: %q", s)
 		}
 		time.Sleep(10*time.Second - time.Since(start))
 		synctest.Wait()

@@ -39,6 +39,7 @@ type finding[T any] struct {
 	m       *T // the message in hand, copied; nil: an injected fault, or none
 	flush   bool
 	left    int // replaced loops still stuck
+	run     *run[T]
 }
 
 // check reports a wedged loop once and replaces it in time.
@@ -57,10 +58,11 @@ func (d *Dispatcher[T]) check(sh *shard[T]) {
 	ms := f.stuck.Milliseconds()
 	fields := map[string]any{"shard": sh.index, "stuck_ms": ms, "message": what, "stuck_loops": f.left}
 	if f.verdict == wedged {
-		d.post(sh, "shard_wedged", view.Alarm, fmt.Sprintf("no progress for %d ms in one message", ms), fields)
+		fields["stack"] = f.run.stack()
+		d.post(sh, "shard_wedged", view.Alarm, fmt.Sprintf("no progress for %d ms in one message: %s", ms, what), fields)
 		return
 	}
-	d.post(sh, "shard_replaced", view.Alarm, fmt.Sprintf("loop replaced after %d ms in one message, which is quarantined; queue kept", ms), fields)
+	d.post(sh, "shard_replaced", view.Alarm, fmt.Sprintf("loop replaced after %d ms in one message, which is quarantined; queue kept: %s", ms, what), fields)
 }
 
 // inspect is the watchdog's part under the shard's lock.
@@ -83,7 +85,7 @@ func (sh *shard[T]) inspect(now int64) (f finding[T]) {
 			return f
 		}
 		r.reported = since
-		f.verdict = wedged
+		f.verdict, f.run = wedged, r
 		sh.settle()
 		f.m, f.flush = sh.current(), r.flushing
 		f.left = sh.left
