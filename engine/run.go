@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"signalbox/engine/config"
 	"signalbox/engine/control"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
@@ -34,7 +35,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.media.Run(gctx) })
 	g.Go(func() error { return e.dhtq.Run(gctx) })
 	g.Go(func() error { return e.dht.Run(gctx) })
-	g.Go(func() error { return e.edge.Run(gctx, func(c *quicnet.Conn) { e.accept(gctx, c) }) })
+	g.Go(func() error { return e.runEdge(gctx) })
 	g.Go(func() error { return e.serveAdmin(gctx) })
 	g.Go(func() error { return e.serveMetrics(gctx) })
 	g.Go(func() error { return e.serveWeb(gctx) })
@@ -70,6 +71,17 @@ func (e *Engine) Run(ctx context.Context) error {
 		err = nil
 	}
 	return err
+}
+
+// runEdge takes connections. A socket that has died is for the supervisor to
+// mend, by starting us again.
+func (e *Engine) runEdge(ctx context.Context) error {
+	err := e.edge.Run(ctx, func(c *quicnet.Conn) { e.accept(ctx, c) })
+	if err == nil {
+		return nil
+	}
+	e.log.Error("the UDP socket has died", "err", err)
+	return &config.ExitError{Code: config.ExitTempFail, Err: fmt.Errorf("the UDP socket %s has died: %w", e.info.Listen, err)}
 }
 
 // spawn runs f for as long as Run lives; false when it does not.

@@ -194,5 +194,8 @@ func (e *Endpoint) StrayPackets() uint64 { return e.dial.totals.stray.Load() }
 func (e *Endpoint) SendErrors() uint64 { return e.dial.sock.sendErrors.Load() }
 
 // Kernel is what happens to our packets below us. It reads files, so it is for
-// once a second.
-func (e *Endpoint) Kernel() view.Kernel { return e.dial.sock.kernel() }
+// once a second. A socket that it finds dead is closed, which ends Run.
+func (e *Endpoint) Kernel() view.Kernel {
+	e.dial.sock.check()
+	return e.dial.sock.kernel()
+}

@@ -98,6 +98,23 @@ func (s *socket) tune(buffer int) error {
 	return errors.Join(err, gerr)
 }
 
+// check closes a socket that is none any more. A read that waits for it would
+// wait for ever, and whoever reads would not learn of it.
+func (s *socket) check() {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return // closed: the reader knows
+	}
+	dead := false
+	err = raw.Control(func(fd uintptr) {
+		_, gerr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		dead = gerr != nil
+	})
+	if err == nil && dead {
+		_ = s.Close() // the error is that of the reads that end now
+	}
+}
+
 // growBuffer tries the ordinary option, then the one that needs CAP_NET_ADMIN
 // and ignores net.core.?mem_max. Neither has to succeed: the size counts.
 func growBuffer(fd, want, opt, force int) (int, error) {
