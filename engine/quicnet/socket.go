@@ -81,18 +81,17 @@ func (s *socket) tune(buffer int) error {
 	var gerr error
 	err = raw.Control(func(fd uintptr) {
 		f := int(fd)
-		s.rcvbuf, gerr = growBuffer(f, buffer, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE)
+		s.rcvbuf, gerr = growBuffer(f, buffer, receiveOptions)
 		if gerr != nil {
 			return
 		}
-		s.sndbuf, gerr = growBuffer(f, buffer, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE)
+		s.sndbuf, gerr = growBuffer(f, buffer, sendOptions)
 		var st unix.Stat_t
 		if unix.Fstat(f, &st) == nil {
 			s.inode = st.Ino
 		}
-		_, gsoErr := unix.GetsockoptInt(f, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 		off, envErr := strconv.ParseBool(os.Getenv("QUIC_GO_DISABLE_GSO"))
-		s.gso = gsoErr == nil && (envErr != nil || !off)
+		s.gso = segments(f) && (envErr != nil || !off)
 	})
 	s.sndErrors = sndbufErrors()
 	return errors.Join(err, gerr)
@@ -115,22 +114,20 @@ func (s *socket) check() {
 	}
 }
 
-// growBuffer tries the ordinary option, then the one that needs CAP_NET_ADMIN
-// and ignores net.core.?mem_max. Neither has to succeed: the size counts.
-func growBuffer(fd, want, opt, force int) (int, error) {
-	for _, o := range []int{opt, force} {
-		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+// growBuffer tries the options of one direction in turn until the buffer has
+// the wanted bytes. None has to succeed: the size counts, and is returned.
+func growBuffer(fd, want int, options []int) (int, error) {
+	for _, o := range options {
+		got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, options[0])
 		if err != nil {
 			return 0, err
 		}
 		if got >= 2*want { // the kernel doubles what it is asked for
 			return got, nil
 		}
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, o, want); err != nil && o == opt {
-			return 0, err
-		}
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, o, want) // some kernels refuse what is above their limit
 	}
-	return unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+	return unix.GetsockoptInt(fd, unix.SOL_SOCKET, options[0])
 }
 
 // WriteMsgUDP is what quic-go sends with.
