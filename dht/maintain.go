@@ -36,6 +36,8 @@ const (
 	bootBackoff      = time.Second
 	bootBackoffMax   = time.Minute
 	bootContacts     = 8 // contacts re-dialled beside the seeds when isolated
+	thinTable        = 8 // with fewer contacts after the first look, it is tried again
+	thinLooks        = 6 // within two minutes, at most: there may be no more
 	removeAfterStale = 2 // failed probes in a row that remove a stale contact
 	removeAfterFresh = 4 // and one that was heard within LiveThreshold
 )
@@ -43,7 +45,7 @@ const (
 // bootstrapJob gets the node into the network, and back into it when all
 // links are gone.
 func (n *Node) bootstrapJob() func(ctx context.Context, woken bool) time.Duration {
-	backoff, isolated, connected, first := bootBackoff, false, false, true
+	backoff, looks, isolated, connected, first := bootBackoff, 0, false, false, true
 	return func(ctx context.Context, woken bool) time.Duration {
 		if woken && !first && !sleep(ctx, jitter(bootBackoff)) { // a lost network takes all links at once
 			return 0
@@ -60,9 +62,14 @@ func (n *Node) bootstrapJob() func(ctx context.Context, woken bool) time.Duratio
 		} else if n.reg.peers.Load() > 0 {
 			if isolated || !connected { // by our dial or by theirs
 				n.event(view.Info, "dht.bootstrapped", "dht", "connected to the DHT", map[string]any{"peers": n.table.Len()})
-				n.selfLookup(ctx)
+				looks = 0
 			}
 			isolated, connected, backoff = false, true, bootBackoff
+			if looks == 0 || looks < thinLooks && n.table.Len() < thinTable {
+				looks++
+				n.selfLookup(ctx)
+				wait = bootBackoff << looks
+			}
 		}
 		return jitter(wait)
 	}

@@ -220,7 +220,7 @@ func natTown(t *testing.T, m *memNet, left, right *natBox, mod func(*Config)) (p
 	pub = append(pub, m.addWith(t, 1, nil, mod, pub[0]), m.addWith(t, 2, nil, mod, pub[0]))
 	time.Sleep(5 * time.Second)
 	a = m.addWith(t, 10, left, mod, pub...)
-	time.Sleep(30 * time.Second) // its first lookups are over: nobody dials at the same time by chance
+	time.Sleep(2 * time.Minute) // its first lookups are over: nobody dials at the same time by chance
 	c = m.addWith(t, 11, right, mod, pub...)
 	time.Sleep(time.Minute)
 	return pub, a, c

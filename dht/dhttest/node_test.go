@@ -84,6 +84,28 @@ func TestSeedThatComesLate(t *testing.T) {
 	})
 }
 
+// Who knows few after joining looks again soon; who knows enough does not.
+func TestThinTableLooksAgain(t *testing.T) {
+	for _, tt := range []struct{ others, least, most int }{{3, 4, 7}, {20, 1, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := New(Config{Seed: 14})
+			defer s.Close()
+			nodes := []*Peer{add(t, s)}
+			for range tt.others - 1 {
+				nodes = append(nodes, add(t, s, nodes[0]))
+			}
+			s.Sleep(2 * time.Minute)
+			n := add(t, s, nodes[0])
+			s.Sleep(40 * time.Second)
+			var v view.DHT
+			n.Fill(&v, s.Now())
+			if k := int(v.Lookups.OK); k < tt.least || k > tt.most {
+				t.Errorf("%d lookups among %d others", k, tt.others)
+			}
+		})
+	}
+}
+
 // six is a small network in which everybody knows everybody.
 func six(t *testing.T, seed uint64) (*Swarm, []*Peer) {
 	t.Helper()
