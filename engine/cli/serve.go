@@ -55,6 +55,7 @@ type node struct {
 
 	// Owned by watch.
 	drains int
+	stuck  bool // the stacks have been written
 }
 
 // serve runs the node until it has drained.
@@ -157,18 +158,11 @@ func (n *node) watch(ctx context.Context, cancel context.CancelFunc, sigs <-chan
 		case s := <-sigs:
 			n.handle(ctx, s, cancel)
 		case <-dog:
-			// A publisher that stands still is a node that hangs: systemd is
-			// to find out.
-			if age := time.Since(n.eng.Snapshot().At); age < publisherStuck {
-				n.notify.alive()
-			} else {
-				n.log.Error("no new snapshot, the watchdog is left alone", "age", age)
-			}
+			n.feed(time.Since(n.eng.Snapshot().At))
 		}
 	}
 }
 
-const publisherStuck = 10 * time.Second
 
 // handle does what a signal asks for (contract section 1).
 func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFunc) {
