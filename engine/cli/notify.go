@@ -2,9 +2,9 @@ package cli
 
 import (
 	"io"
+	"log/slog"
 	"path/filepath"
 	"runtime/pprof"
-	"log/slog"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"

@@ -163,7 +163,6 @@ func (n *node) watch(ctx context.Context, cancel context.CancelFunc, sigs <-chan
 	}
 }
 
-
 // handle does what a signal asks for (contract section 1).
 func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFunc) {
 	switch s {
