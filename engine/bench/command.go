@@ -66,6 +66,7 @@ func roomsCommand(name, short string, p RoomsParams) *cobra.Command {
 	f.BoolVar(&p.Reports, "reports", false, "each talker reports its quality once a second")
 	f.IntVar(&p.Freeze, "freeze", 0, "listeners of the first room whose traffic stops, without a close, for the middle third")
 	f.IntVar(&p.Flood, "flood", 0, "forged QUIC Initials a second for the middle third")
+	f.IntVar(&p.Garbage, "garbage", 0, "packets of noise a second for the middle third")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if p.Rooms < 1 || p.People < 1 || p.PPS < 1 || p.Seconds <= 0 || p.Talkers < 0 {
 			return config.Exit(config.ExitUsage, "bench %s: rooms, people, pps and seconds must be above 0, talkers 0 or more", name)

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type RoomsParams struct {
 	Reports bool    `json:"reports"` // every talker reports its quality once a second
 	Freeze  int     `json:"freeze"`  // listeners of room 0 whose traffic stops for the middle third
 	Flood   int     `json:"flood"`   // forged QUIC Initials a second for the middle third
+	Garbage int     `json:"garbage"` // packets of noise a second for the middle third
 	Storm   int     `json:"storm"`   // clients that join rooms of their own, all at once, after the first third
 }
 
@@ -63,6 +65,9 @@ type party struct {
 	hist  [phases]histogram
 	storm *stormReport // written by middleThird, read after it has ended
 	all   histogram
+
+	floodMu sync.Mutex
+	floods  map[string]flooding // by kind, each when it has ended
 }
 
 const phases = 3
@@ -80,7 +85,7 @@ func joinAll(ctx context.Context, g *errgroup.Group, addr netip.AddrPort, p Room
 		return nil, err
 	}
 	g.Go(func() error { <-ctx.Done(); return cl.Close() })
-	pt := &party{rooms: make([][]*Caller, p.Rooms), gates: make([]*quicnet.Gate, p.Freeze)}
+	pt := &party{rooms: make([][]*Caller, p.Rooms), gates: make([]*quicnet.Gate, p.Freeze), floods: map[string]flooding{}}
 	jg, jctx := errgroup.WithContext(ctx)
 	jg.SetLimit(8)
 	for r := range p.Rooms {
@@ -196,8 +201,7 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	}
 	recv0, _, _ := pt.received()
 	start := time.Now()
-	var flooded atomic.Uint64
-	g.Go(func() error { return pt.middleThird(gctx, addr, p, &flooded) })
+	g.Go(func() error { return pt.middleThird(gctx, addr, p) })
 	sent, err := pt.talk(ctx, p)
 	if err != nil {
 		return nil, err
@@ -216,8 +220,8 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 	res.Corrupt, res.Reordered = corrupt, reordered
 	res.LatencyUS = pt.all.quantiles()
 	res.measure(before, after)
-	if p.Freeze > 0 || p.Flood > 0 || p.Storm > 0 {
-		res.Extra = pt.faultReport(before, after, flooded.Load())
+	if p.Freeze > 0 || p.Flood > 0 || p.Garbage > 0 || p.Storm > 0 {
+		res.Extra = pt.faultReport(before, after)
 	}
 	cancel()
 	for _, room := range pt.rooms {
@@ -230,10 +234,10 @@ func RunRooms(ctx context.Context, workload string, addr netip.AddrPort, node *N
 
 // faultReport is how it was before, during and after the fault, for those whom
 // it should not have touched, and what it has left behind in the node.
-func (pt *party) faultReport(before, after reading, flooded uint64) map[string]any {
+func (pt *party) faultReport(before, after reading) map[string]any {
 	out := map[string]any{
 		"before_us": pt.hist[0].quantiles(), "during_us": pt.hist[1].quantiles(), "after_us": pt.hist[2].quantiles(),
-		"forged_initials": flooded, "frozen_received": pt.frozenReceived(),
+		"floods": pt.flooded(), "frozen_received": pt.frozenReceived(),
 		"note": "expected, delivered and lost are those of receivers that were not frozen",
 	}
 	if pt.storm != nil {
@@ -321,7 +325,7 @@ func (pt *party) frozenReceived() []uint64 {
 }
 
 // middleThird freezes and floods for the middle third of the time.
-func (pt *party) middleThird(ctx context.Context, addr netip.AddrPort, p RoomsParams, flooded *atomic.Uint64) error {
+func (pt *party) middleThird(ctx context.Context, addr netip.AddrPort, p RoomsParams) error {
 	third := time.Duration(p.Seconds / phases * float64(time.Second))
 	if !pause(ctx, third) {
 		return nil
@@ -339,16 +343,8 @@ func (pt *party) middleThird(ctx context.Context, addr netip.AddrPort, p RoomsPa
 		}
 		pt.storm = rep
 	}
-	if p.Flood > 0 {
-		fctx, cancel := context.WithTimeout(ctx, third)
-		n, err := flood(fctx, addr, p.Flood)
-		cancel()
-		flooded.Store(n)
-		if err != nil {
-			return err
-		}
-	} else if !pause(ctx, third) {
-		return nil
+	if err := pt.flood(ctx, addr, third, p); err != nil || ctx.Err() != nil {
+		return err
 	}
 	pt.phase.Store(2)
 	for _, g := range pt.gates {
@@ -366,4 +362,34 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+// flood lasts as long, whether anything is sent or not.
+func (pt *party) flood(ctx context.Context, addr netip.AddrPort, lasting time.Duration, p RoomsParams) error {
+	fctx, cancel := context.WithTimeout(ctx, lasting)
+	defer cancel()
+	var g errgroup.Group
+	for name, f := range map[string]struct {
+		pps    int
+		packet func([]byte) []byte
+	}{"forged_initials": {p.Flood, forgedInitial}, "garbage": {p.Garbage, garbage}} {
+		if f.pps == 0 {
+			continue
+		}
+		g.Go(func() error {
+			did, err := flood(fctx, addr, f.pps, f.packet)
+			pt.floodMu.Lock()
+			pt.floods[name] = did
+			pt.floodMu.Unlock()
+			return err
+		})
+	}
+	<-fctx.Done()
+	return g.Wait()
+}
+
+func (pt *party) flooded() map[string]flooding {
+	pt.floodMu.Lock()
+	defer pt.floodMu.Unlock()
+	return maps.Clone(pt.floods)
 }
