@@ -283,29 +283,6 @@ func mediaWriter(ctx context.Context, c *quicnet.Conn, p *relay.Participant, mon
 	}
 }
 
-// signalWriter sends the newest RoomUpdate and QualityDirective. A client that
-// does not read loses signals, never its media (spec wzp 7.1 row 2).
-func (e *Engine) signalWriter(ctx context.Context, c *quicnet.Conn, p *relay.Participant) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.SignalWake():
-		}
-		for {
-			s, ok := p.NextSignal()
-			if !ok {
-				break
-			}
-			e.tapSignal(p, s)
-			if err := e.writeSignal(c, s); err != nil {
-				e.signalsLost.Add(1)
-				break
-			}
-		}
-	}
-}
-
 // drainStreams takes what clients send on a media connection after the offer
 // (a Hangup, a late AuthToken), so that their stream credit never runs out
 // (spec wzp 7.3 row 63). What a client tells of its decoder is kept, the rest is

@@ -69,6 +69,7 @@ func (e *Engine) publish(now time.Time) {
 	s.Sources = e.relay.Sources()
 	s.Ledger = e.ledger()
 	s.Signal = e.hub.View(e.mono())
+	s.Signal.Lost = e.signalsLost.Load()
 	s.Signal.Auth = e.authView()
 	s.Edge = e.edge.Stats()
 	e.dht.Fill(&s.DHT, e.mono())

@@ -221,6 +221,42 @@ func TestStalledCallees(t *testing.T) {
 }
 
 // TestSlowStreamsHoldUpNobody opens streams that say a byte and no more.
+// TestStalledMemberIsToldTheNewest has a member that does not read until its
+// stream credit is used up. When it reads again, it comes to know who is there
+// now, though nobody joins or leaves any more.
+func TestStalledMemberIsToldTheNewest(t *testing.T) {
+	e := start(t, nil)
+	join := func(alias string, credit int64) *bench.Caller {
+		c, err := bench.Join(t.Context(), socket(t, quicnet.ClientConfig{MaxStreams: credit}), listens(e), "den", alias)
+		must(t, err)
+		return c
+	}
+	stalled := join("stalled", 3)
+	passing := join("passer-by", 0)
+	for range 4 { // each is told before the next comes
+		told := join("passer-by", 0)
+		until(t, e, "one more", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 && len(s.Rooms[0].Participants) == 3 })
+		told.Close()
+		until(t, e, "one less", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 && len(s.Rooms[0].Participants) == 2 })
+	}
+	passing.Close()
+	join("stays", 0)
+	until(t, e, "a signal that was not taken", func(s *view.Snapshot) bool {
+		return s.Signal.Lost > 0 && len(s.Rooms[0].Participants) == 2
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for n := 0; ; n++ {
+		s, err := stalled.ReadSignal(ctx)
+		if err != nil {
+			t.Fatalf("after %d signals: %v", n, err)
+		}
+		if u, ok := s.(*wire.RoomUpdate); ok && u.Count == 2 && u.Participants[1].Alias != nil && *u.Participants[1].Alias == "stays" {
+			return
+		}
+	}
+}
+
 func TestSlowStreamsHoldUpNobody(t *testing.T) {
 	e := start(t, nil)
 	var slow []*quicnet.Stream

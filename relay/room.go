@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,9 @@ type roster struct {
 	members []*Participant
 	remotes *Remotes // members at other relays; nil: none
 
-	once   sync.Once // guards the building of update
+	once   sync.Once // guards the building of update and frame
 	update *wire.RoomUpdate
+	frame  []byte // update as it is sent, for all; nil if it cannot be
 }
 
 // roomUpdate is the signal that tells this roster, in join order (5.2). It is
@@ -33,8 +35,27 @@ func (ro *roster) roomUpdate() *wire.RoomUpdate {
 	ro.once.Do(func() {
 		list := append(ro.locals(), ro.remotes.list()...)
 		ro.update = &wire.RoomUpdate{Count: uint32(len(list)), Participants: list}
+		ro.frame = fitting(ro.update)
 	})
 	return ro.update
+}
+
+// fitting encodes a roster. One that is larger than a client takes goes without
+// the aliases, and if need be without the last to join; its count stays.
+func fitting(u *wire.RoomUpdate) []byte {
+	frame, err := wire.EncodeFrame(u)
+	if errors.Is(err, wire.ErrFrameTooLarge) {
+		u.Participants = slices.Clone(u.Participants)
+		for i := range u.Participants {
+			u.Participants[i].Alias = nil
+		}
+		frame, err = wire.EncodeFrame(u)
+	}
+	for errors.Is(err, wire.ErrFrameTooLarge) && len(u.Participants) > 0 {
+		u.Participants = u.Participants[:len(u.Participants)/2]
+		frame, err = wire.EncodeFrame(u)
+	}
+	return frame
 }
 
 // locals is the part of the list that is here.

@@ -125,6 +125,42 @@ func TestRoomUpdates(t *testing.T) {
 	}
 }
 
+// TestRostersFitInAFrame: what clients take at most is 1 MiB (3.1).
+func TestRostersFitInAFrame(t *testing.T) {
+	alias := strings.Repeat("\x01", 256) // six times as long in JSON
+	for _, n := range []int{10, 1000, 30000} {
+		u := &wire.RoomUpdate{Count: uint32(n), Participants: make([]wire.RoomParticipant, n)}
+		for i := range u.Participants {
+			u.Participants[i] = wire.RoomParticipant{Fingerprint: "0000:0000:0000:0000:0000:0000:0000:0000", Alias: &alias}
+		}
+		frame := fitting(u)
+		if len(frame) == 0 || len(frame) > 4+wire.HardMaxFrame || u.Count != uint32(n) {
+			t.Fatalf("%d members: %d bytes, count %d", n, len(frame), u.Count)
+		}
+		if got := len(u.Participants); (n <= 1000 && got != n) || got < 5000 && n > 1000 || (u.Participants[0].Alias != nil) != (n == 10) {
+			t.Fatalf("%d members: %d told, alias %v", n, got, u.Participants[0].Alias)
+		}
+	}
+}
+
+// TestNotTold: what could not be told is due again, as it is by then.
+func TestNotTold(t *testing.T) {
+	g := newRig(t, Config{})
+	a := g.join("r", "a")
+	s, frame, ok := a.NextFrame(true)
+	if !ok || frame == nil {
+		t.Fatal("no frame")
+	}
+	a.NotTold(s)
+	g.join("r", "b")
+	if _, _, ok := a.NextFrame(false); ok {
+		t.Fatal("a roster that was not asked for")
+	}
+	if upd, _ := signals(a); upd == nil || upd.Count != 2 {
+		t.Fatalf("%+v", upd)
+	}
+}
+
 // TestThousandJoins: lists are built for those that ask, once a roster, and
 // nobody who asks is told of anything but the newest.
 func TestThousandJoins(t *testing.T) {

@@ -189,6 +189,7 @@ type Signal struct {
 	Connections      int               `json:"connections"`       // signalling connections, all
 	Anonymous        int               `json:"anonymous"`         // those that only ask for their address
 	Stalls           uint64            `json:"stalls"`            // clients that did not take what they were told
+	Lost             uint64            `json:"lost"`              // times members of rooms, or relays we pass signals on to, did not take what they were told
 	Moves            uint64            `json:"moves"`             // identities registered from a second address
 	Refused          map[string]uint64 `json:"refused"`           // by cause
 	PresentHere      int               `json:"present_here"`      // identities in rooms or registered
