@@ -307,21 +307,6 @@ func TestRunEndsAfterItsHandlers(t *testing.T) {
 	}
 }
 
-func TestDeadSocketEndsRun(t *testing.T) {
-	e, err := Listen(testConfig(t, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- e.Run(t.Context(), func(*Conn) {}) }()
-	if err := e.dial.sock.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err == nil {
-		t.Error("Run took no notice")
-	}
-}
-
 // After a crash the peer learns at once that its connection is gone, because
 // the reset key outlives the process (contract section 5).
 func TestStatelessResetAfterRestart(t *testing.T) {

@@ -71,7 +71,8 @@ func (r *registry) closeIf(match func(*Conn) bool, reason string) int {
 }
 
 // closeAll closes the connections live now, evenly over spread, and the rest
-// at once when ctx ends. It returns how many it closed.
+// at once when ctx ends; who leaves meanwhile is not waited for. It returns how
+// many there were.
 func (r *registry) closeAll(ctx context.Context, spread time.Duration, shut bool, reason string) int {
 	conns := r.list(shut)
 	if len(conns) == 0 {
@@ -85,6 +86,9 @@ func (r *registry) closeAll(ctx context.Context, spread time.Duration, shut bool
 		tick = t.C
 	}
 	for _, c := range conns {
+		if c.Context().Err() != nil {
+			continue // has left by itself
+		}
 		if tick != nil {
 			select {
 			case <-tick:
