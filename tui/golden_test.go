@@ -2,9 +2,12 @@ package tui
 
 import (
 	"fmt"
+	"image/color"
 	"strings"
 	"testing"
 
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/exp/golden"
 
@@ -65,6 +68,61 @@ func TestFrames(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestThemes holds two panes with every look in them in every theme, at one
+// size each: a theme changes sequences, never text, which is held too.
+func TestThemes(t *testing.T) {
+	for _, p := range []struct {
+		pane  string
+		scene sample.Scene
+		keys  []string
+	}{{"overview", sample.HotShard, nil}, {"members", sample.BadRoom, []string{"3", "enter"}}} {
+		dark := ""
+		for _, theme := range []style.Theme{style.Dark, style.Light, style.Contrast, style.Sixteen, style.Mono} {
+			b := newBench(t, p.scene, 80, 24, 30, Options{Theme: theme})
+			b.press(p.keys...)
+			if theme == style.Dark {
+				dark = b.text()
+				continue // held by TestFrames
+			}
+			if b.text() != dark {
+				t.Errorf("%s: theme %s changes the text:\n%s", p.pane, theme, b.text())
+			}
+			t.Run(p.pane+"-"+string(theme), func(t *testing.T) { golden.RequireEqual(t, b.m.frame) })
+		}
+	}
+}
+
+// TestThemeCommand: the palette changes the colours of this console, and says
+// what it makes of them.
+func TestThemeCommand(t *testing.T) {
+	b := newBench(t, sample.HotShard, 100, 30, 3, Options{})
+	before := b.m.frame
+	typed := func(line string) {
+		b.press(":")
+		for _, r := range line {
+			b.press(string(r))
+		}
+		b.press("enter")
+	}
+	typed("theme light")
+	b.wantText("theme light")
+	if b.m.frame == before || b.m.set().Mono {
+		t.Error("the colours have not changed")
+	}
+	typed("theme pink")
+	b.wantText("no theme", "contrast")
+	typed("theme auto")
+	b.wantText("theme auto: dark on this terminal")
+	b.msg(tea.BackgroundColorMsg{Color: color.White})
+	if want := style.New(style.Config{Theme: style.Light, Light: true}); b.m.set().On(style.Bad, false) != want.On(style.Bad, false) {
+		t.Error("a light ground does not make auto light")
+	}
+	b.msg(tea.ColorProfileMsg{Profile: colorprofile.ANSI})
+	if want := style.New(style.Config{Theme: style.Sixteen, Light: true}); b.m.set().On(style.Bad, false) != want.On(style.Bad, false) {
+		t.Error("a terminal of 16 colours does not make auto 16")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 
 	"signalbox/engine/control"
 	"signalbox/engine/view"
@@ -42,7 +43,8 @@ type remote interface {
 // Options are the console's settings. The zero value is a coloured operator's
 // console with block glyphs.
 type Options struct {
-	NoColor bool             // no colours; see NoColor
+	NoColor bool             // the terminal has no colours, whatever the theme; see NoColor
+	Theme   style.Theme      // empty: what the terminal asks for
 	Role    control.Role     // empty means operator; viewers have no keys that act
 	Title   string           // beside the name in the header, e.g. a demo's node
 	Glyphs  style.Glyphs     // blocks, or ASCII
@@ -107,7 +109,9 @@ type Model struct {
 	line     commandLine    // in mode commanding
 	fresh    time.Time      // when a new snapshot last came
 	gone     bool           // the connection to the node is lost
-	light    bool
+	light    bool           // the terminal's ground, as it says
+	profile  colorprofile.Profile
+	theme    style.Theme // as chosen; Auto follows the two above
 	sets     map[style.Config]*style.Set
 
 	// Where keys go.
@@ -143,7 +147,8 @@ func New(src Source, opt Options) *Model {
 	if opt.Timeout <= 0 {
 		opt.Timeout = 10 * time.Second
 	}
-	return &Model{
+	m := &Model{
+		profile: colorprofile.ANSI256, theme: opt.Theme,
 		src: src, opt: opt, ctx: context.Background(), feed: pane.NewFeed(), sets: map[style.Config]*style.Set{}, fresh: opt.Now(),
 		tabs: []tab{
 			{"overview", pane.NewOverview()},
@@ -156,6 +161,10 @@ func New(src Source, opt Options) *Model {
 			{"links", pane.NewLinks()},
 		},
 	}
+	if opt.NoColor {
+		m.profile = colorprofile.ASCII
+	}
+	return m
 }
 
 // Fault says why the console gave up, empty while it works.
@@ -211,7 +220,7 @@ func (m *Model) stale() time.Duration {
 // picture has double frames.
 func (m *Model) set() *style.Set {
 	c := style.Config{
-		NoColor: m.opt.NoColor, Light: m.light, Glyphs: m.opt.Glyphs,
+		Theme: m.theme.On(m.profile, m.light), Light: m.light, Glyphs: m.opt.Glyphs,
 		Dimmed: m.frozen == nil && m.stale() > 0, Double: m.frozen != nil,
 	}
 	s := m.sets[c]

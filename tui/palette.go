@@ -82,6 +82,7 @@ func (m *Model) verbs() []verb {
 	}
 	console("mark", "mark the moment shown", m.setMark)
 	console("changes", "what has changed since the mark", m.compare)
+	out = append(out, verb{name: "theme", help: "the colours of this console: " + strings.Join(style.Themes(), ", "), words: themeWords, run: (*Model).chooseTheme})
 	console("help", "the keys that work here", func() { m.mode, m.help = helping, 0 })
 	if m.records() != nil {
 		out = append(out,

@@ -49,6 +49,11 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 	case tea.BackgroundColorMsg:
 		m.light = !msg.IsDark()
 		m.paint(now)
+	case tea.ColorProfileMsg:
+		if !m.opt.NoColor {
+			m.profile = msg.Profile
+		}
+		m.paint(now)
 	case tea.CursorPositionMsg:
 		m.pace.answered()
 	case tea.KeyPressMsg:

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,12 @@ import (
 	"signalbox/engine/config"
 	"signalbox/engine/control"
 	"signalbox/tui"
+	"signalbox/tui/style"
 )
 
 // console shows a node in this terminal until it is closed.
-func (a *app) console(ctx context.Context, src tui.Source, title string) error {
-	return tui.Run(ctx, src, tui.RunOptions{Options: tui.Options{Title: title}, In: a.In, Out: a.Out, Env: a.Env})
+func (a *app) console(ctx context.Context, src tui.Source, title string, theme style.Theme) error {
+	return tui.Run(ctx, src, tui.RunOptions{Options: tui.Options{Title: title, Theme: theme}, In: a.In, Out: a.Out, Env: a.Env})
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -74,7 +76,7 @@ func (a *app) behind(ctx context.Context, n *node) error {
 	consoleCtx, closeConsole := context.WithCancel(ctx)
 	err := n.run(ctx, func(engine.Info) error {
 		consoles.Go(func() {
-			err := a.console(consoleCtx, n.eng.Seat(author(), control.Operator), "")
+			err := a.console(consoleCtx, n.eng.Seat(author(), control.Operator), "", style.Theme(n.cfg.Theme))
 			switch {
 			case err != nil:
 				// The calls on this node are worth more than its screen.
@@ -101,6 +103,24 @@ func author() string {
 	return "uid:" + u.Username
 }
 
+// addThemeFlag gives c the flag for the console's colours.
+func addThemeFlag(c *cobra.Command) {
+	for _, k := range config.Keys() {
+		if k.Name == "theme" {
+			c.Flags().Var(&text{arg: k.Arg}, k.Flag, k.Help)
+		}
+	}
+}
+
+// theme is the one that the flag names, else the environment.
+func (a *app) theme(c *cobra.Command) (style.Theme, error) {
+	t, err := style.ParseTheme(cmp.Or(c.Flag("theme").Value.String(), a.env["SIGNALBOX_THEME"]))
+	if err != nil {
+		return t, &config.ExitError{Code: config.ExitUsage, Err: err}
+	}
+	return t, nil
+}
+
 func (a *app) attachCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "attach [SOCKET]",
@@ -108,7 +128,12 @@ func (a *app) attachCommand() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 	}
 	addSocketFlags(c)
+	addThemeFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		theme, err := a.theme(c)
+		if err != nil {
+			return err
+		}
 		if !terminal(a.Out) {
 			return config.Exit(config.ExitUsage, "attach wants a terminal; for scripts there is ctl")
 		}
@@ -120,7 +145,7 @@ func (a *app) attachCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		err = a.console(c.Context(), cl, path)
+		err = a.console(c.Context(), cl, path, theme)
 		if cerr := cl.Close(); err == nil && cerr != nil {
 			err = fmt.Errorf("attach: %w", cerr)
 		}

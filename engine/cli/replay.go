@@ -18,18 +18,24 @@ import (
 )
 
 func (a *app) replayCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "replay FILE",
 		Short: "The console on a recorded flight-recorder file",
 		Long: `Opens a recording of the flight recorder: a file of a node's flight directory,
 or flight.sbr out of a bundle. It begins at its end; [ and ] step by a second,
 { and } by thirty, space plays. Nothing can be changed there.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.replay(c.Context(), args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return a.replay(c, args[0]) },
 	}
+	addThemeFlag(c)
+	return c
 }
 
-func (a *app) replay(ctx context.Context, path string) error {
+func (a *app) replay(c *cobra.Command, path string) error {
+	theme, err := a.theme(c)
+	if err != nil {
+		return err
+	}
 	rec, err := flight.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
@@ -49,8 +55,8 @@ func (a *app) replay(ctx context.Context, path string) error {
 	if err != nil {
 		return config.Exit(config.ExitFailure, "replay: %w", err)
 	}
-	return tui.Run(ctx, src, tui.RunOptions{
-		Options: tui.Options{Title: "replay", Role: control.Viewer, Recorded: true}, In: a.In, Out: a.Out, Env: a.Env,
+	return tui.Run(c.Context(), src, tui.RunOptions{
+		Options: tui.Options{Title: "replay", Theme: theme, Role: control.Viewer, Recorded: true}, In: a.In, Out: a.Out, Env: a.Env,
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"signalbox/engine/control"
 	"signalbox/tui"
 	"signalbox/tui/sshd"
+	"signalbox/tui/style"
 )
 
 // sshDoor is the console over SSH: bound before the node says that it is ready,
@@ -24,7 +25,7 @@ func (a *app) openSSH(cfg config.Config, eng *engine.Engine) (*sshDoor, error) {
 		return nil, nil
 	}
 	srv, err := sshd.New(sshd.Options{
-		HostKey: eng.HostKey(), Keys: cfg.SSH.AuthorizedKeys, Event: eng.Event,
+		HostKey: eng.HostKey(), Keys: cfg.SSH.AuthorizedKeys, Event: eng.Event, Theme: style.Theme(cfg.Theme),
 		Seat: func(author string, role control.Role) tui.Source { return eng.Seat(author, role) },
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ type Config struct {
 	WSAddr        string        `koanf:"ws_addr"`        // WebSocket bridge host:port; empty: off
 	LogLevel      string        `koanf:"log_level"`      // debug, info, warn, error
 	LogFormat     string        `koanf:"log_format"`     // auto, text, json
+	Theme         string        `koanf:"theme"`          // of the console: auto, dark, light, contrast, 16, mono
 	DrainTimeout  time.Duration `koanf:"drain_timeout"`  // over which TERM spreads the closes
 	MaxSessions   int           `koanf:"max_sessions"`   // participants on this node
 
@@ -202,6 +203,7 @@ func Default() Config {
 	return Config{
 		ListenAddr:   "[::]:4433",
 		LogLevel:     "info",
+		Theme:        "auto",
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,

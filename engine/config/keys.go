@@ -52,6 +52,7 @@ var keys = withKinds([]Key{
 	{Name: "ws_addr", Flag: "ws", Arg: "ADDR", Help: "serve the WebSocket bridge GET /ws/<room>, host:port (default off)"},
 	{Name: "log_level", Flag: "log-level", Arg: "LEVEL", Help: "what is logged: debug, info, warn or error"},
 	{Name: "log_format", Flag: "log-format", Arg: "FORMAT", Help: "how it is logged: auto, text or json; auto is text on a terminal"},
+	{Name: "theme", Flag: "theme", Arg: "THEME", Help: "colours of the console: auto, dark, light, contrast, 16 or mono; auto asks the terminal"},
 	{Name: "drain_timeout", Flag: "drain-timeout", Arg: "DURATION", Help: "time over which TERM spreads the closes, such as 20s"},
 	{Name: "max_sessions", Flag: "max-sessions", Arg: "N", Help: "participants on this node"},
 	{Name: "ssh.listen", Flag: "ssh", Arg: "ADDR", Help: "serve the console over SSH, host:port (default off)"},

@@ -64,6 +64,7 @@ func (c *Config) validate(o Origins) error {
 	}
 	k.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	k.oneOf("log_format", c.LogFormat, "auto", "text", "json")
+	k.oneOf("theme", c.Theme, "auto", "dark", "light", "contrast", "16", "mono")
 	between(k, "drain_timeout", c.DrainTimeout, 0, time.Hour)
 	between(k, "max_sessions", c.MaxSessions, 1, 10_000_000)
 	between(k, "metrics_port", c.Legacy.MetricsPort, 0, 65535)

@@ -11,12 +11,14 @@ import (
 	"signalbox/engine/config"
 	"signalbox/engine/control"
 	"signalbox/tui"
+	"signalbox/tui/style"
 )
 
 // Command is `signalbox demo`.
 func Command() *cobra.Command {
 	var o Options
 	var headless bool
+	var theme string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "A small fleet on loopback inside this process, with the console",
@@ -24,15 +26,20 @@ func Command() *cobra.Command {
 opens the console on the first node. Needs no configuration and no root, and
 leaves nothing behind. Scenarios plant a fault to find.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return run(c, o, headless) },
+		RunE: func(c *cobra.Command, _ []string) error { return run(c, o, headless, theme) },
 	}
 	c.Flags().StringVar(&o.Scenario, "scenario", "calm", "what is played: "+strings.Join(Scenarios(), ", "))
 	c.Flags().Uint64Var(&o.Seed, "seed", 1, "same seed, same identities")
+	c.Flags().StringVar(&theme, "theme", "", "colours of the console: "+strings.Join(style.Themes(), ", "))
 	c.Flags().BoolVar(&headless, "headless", false, "no console; prints the admin socket and runs until interrupted")
 	return c
 }
 
-func run(c *cobra.Command, o Options, headless bool) error {
+func run(c *cobra.Command, o Options, headless bool, colours string) error {
+	theme, err := style.ParseTheme(colours)
+	if err != nil {
+		return config.Exit(config.ExitUsage, "%w", err)
+	}
 	if _, ok := scenarios[o.Scenario]; !ok {
 		return config.Exit(config.ExitUsage, "no scenario %q; there are %s", o.Scenario, strings.Join(Scenarios(), ", "))
 	}
@@ -49,7 +56,7 @@ func run(c *cobra.Command, o Options, headless bool) error {
 		}
 	} else {
 		err = tui.Run(ctx, f.Main.Seat("demo", control.Operator), tui.RunOptions{
-			Options: tui.Options{Title: "demo " + o.Scenario}, Env: os.Environ(),
+			Options: tui.Options{Title: "demo " + o.Scenario, Theme: theme}, Env: os.Environ(),
 		})
 	}
 	f.Stop()

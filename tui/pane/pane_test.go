@@ -93,7 +93,7 @@ func scramble(r *rand.Rand, s *view.Snapshot) {
 // of exactly w cells, and no control character but its own styles.
 func TestDrawExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 11))
-	sets := []*style.Set{style.New(style.Config{}), style.New(style.Config{NoColor: true}), style.New(style.Config{Glyphs: style.ASCII, Light: true}), style.New(style.Config{Double: true, Dimmed: true})}
+	sets := []*style.Set{style.New(style.Config{}), style.New(style.Config{Theme: style.Mono}), style.New(style.Config{Glyphs: style.ASCII, Theme: style.Light}), style.New(style.Config{Double: true, Dimmed: true})}
 	scenes := []sample.Scene{sample.Healthy, sample.HotShard, sample.BadRoom, sample.Hostile, sample.Empty}
 	for round := range 24 {
 		f := feed(scenes[round%len(scenes)], 3)

@@ -385,7 +385,7 @@ func (p *Routing) mapRows(w int) int {
 }
 
 // mono measures: it draws nothing that is shown.
-var mono = style.New(style.Config{NoColor: true})
+var mono = style.New(style.Config{Theme: style.Mono})
 
 func (p *Routing) mapBox(title string, w, h int, frame bool, st *style.Set) []string {
 	b := box{title: title, note: "age of the last proof of life"}

@@ -106,7 +106,7 @@ func (s *Server) run(ctx context.Context, sess ssh.Session, out io.Writer, g *Gr
 	}()
 	size := clamp(pty.Window)
 	return tui.Run(ctx, s.opt.Seat(g.Author(), g.Role), tui.RunOptions{
-		Options: tui.Options{Role: g.Role, Title: s.opt.Title}, In: sess, Out: out, Env: environment(pty.Term, sess.Environ()),
+		Options: tui.Options{Role: g.Role, Title: s.opt.Title, Theme: s.opt.Theme}, In: sess, Out: out, Env: environment(pty.Term, sess.Environ()),
 		Width: size.Width, Height: size.Height, Resize: resize,
 	})
 }

@@ -30,6 +30,7 @@ import (
 	"signalbox/engine/control"
 	"signalbox/engine/view"
 	"signalbox/tui"
+	"signalbox/tui/style"
 )
 
 // Limits.
@@ -49,6 +50,7 @@ type Options struct {
 	Keys    string                                         // authorized_keys file
 	Seat    func(author string, r control.Role) tui.Source // the node, for one visitor
 	Title   string
+	Theme   style.Theme // of every console; empty: what each terminal asks for
 	Log     *slog.Logger
 	Event   func(view.Event)
 }

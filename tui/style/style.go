@@ -1,14 +1,17 @@
 // Package style holds the looks of the console: a small set of named styles
 // whose escape sequences are computed once, and the glyphs for boxes, bars and
-// signs. Colours are chosen from the 256 that every terminal over SSH has.
+// signs. Colours are chosen from the 256 that every terminal over SSH has, or
+// from its own 16 (theme.go).
 // Nothing here depends on colour alone: without it, alarms keep their sign and
 // their word, and the selection is reversed.
 package style
 
 import (
+	"image/color"
 	"strings"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // Style names a look. The zero value is plain text.
@@ -47,11 +50,11 @@ const (
 
 // Config chooses a Set. The zero value is coloured, dark, with block glyphs.
 type Config struct {
-	NoColor bool   // no colours at all; bold and reverse remain
-	Light   bool   // the terminal's ground is light
-	Glyphs  Glyphs // bars, charts and frames
-	Dimmed  bool   // the numbers are old: draw everything subdued
-	Double  bool   // frozen: double frames, so that it shows without colour too
+	Theme  Theme  // empty and Auto are Dark: the caller knows the terminal, see On
+	Light  bool   // the terminal's ground is light: for themes that suit either
+	Glyphs Glyphs // bars, charts and frames
+	Dimmed bool   // the numbers are old: draw everything subdued
+	Double bool   // frozen: double frames, so that it shows without colour too
 }
 
 // Set is one finished look. It is read-only after New and safe to share.
@@ -68,9 +71,10 @@ const reset = "\x1b[m"
 
 // New computes the sequences of a look.
 func New(c Config) *Set {
-	s := &Set{Mono: c.NoColor, Glyph: glyphs(c)}
+	s := &Set{Mono: c.Theme == Mono, Glyph: glyphs(c)}
+	p := paletteOf(c.Theme, c.Light)
 	for st := range numStyles {
-		s.pre[0][st], s.pre[1][st] = sequences(c, st)
+		s.pre[0][st], s.pre[1][st] = p.sequences(st, c.Dimmed)
 	}
 	return s
 }
@@ -90,68 +94,34 @@ func (s *Set) On(st Style, selected bool) string {
 // Off returns the sequence that ends any style.
 func (s *Set) Off() string { return reset }
 
-// look is a style by the numbers of the 256 colours; 0 is none.
-type look struct {
-	dark, light             int  // foreground
-	darkGround, lightGround int  // of a badge
-	bold                    bool // with colours
-	monoBold, monoReverse   bool // without
-}
-
-func (l look) badge() bool { return l.darkGround != 0 }
-
-var looks = [numStyles]look{
-	Text:      {},
-	Dim:       {dark: 245, light: 243},
-	Strong:    {bold: true, monoBold: true},
-	Title:     {dark: 255, light: 16, bold: true, monoBold: true},
-	Border:    {dark: 239, light: 250},
-	Focus:     {dark: 215, light: 130, bold: true, monoBold: true},
-	OK:        {dark: 114, light: 28},
-	Calm:      {dark: 79, light: 30},
-	Warn:      {dark: 215, light: 130, monoBold: true},
-	Bad:       {dark: 210, light: 160, bold: true, monoBold: true},
-	Info:      {dark: 75, light: 25},
-	Accent:    {dark: 183, light: 91},
-	Key:       {dark: 215, light: 130, bold: true, monoBold: true},
-	OKBadge:   {dark: 16, darkGround: 114, light: 231, lightGround: 28, bold: true, monoBold: true},
-	WarnBadge: {dark: 16, darkGround: 215, light: 231, lightGround: 130, bold: true, monoBold: true, monoReverse: true},
-	BadBadge:  {dark: 16, darkGround: 210, light: 231, lightGround: 160, bold: true, monoBold: true, monoReverse: true},
-	TabBadge:  {dark: 16, darkGround: 252, light: 231, lightGround: 238, bold: true, monoBold: true, monoReverse: true},
-}
-
-// The ground of the selected row.
-const (
-	selectedDark  = 237
-	selectedLight = 254
-)
-
 // sequences writes a look twice: plain, and on the selected row's ground.
-func sequences(c Config, st Style) (plain, selected string) {
-	l := looks[st]
-	if c.NoColor {
-		s := lipgloss.NewStyle().Bold(l.monoBold)
-		return opening(s.Reverse(l.monoReverse)), opening(s.Reverse(true))
-	}
-	fg, ground, row := l.dark, l.darkGround, selectedDark
-	if c.Light {
-		fg, ground, row = l.light, l.lightGround, selectedLight
-	}
-	if c.Dimmed && !l.badge() {
-		fg = looks[Dim].dark
-		if c.Light {
-			fg = looks[Dim].light
-		}
+func (p *palette) sequences(st Style, dimmed bool) (plain, selected string) {
+	l := p.looks[st]
+	badge := l.ground != none
+	if dimmed && !badge {
+		l.fg = p.looks[Dim].fg
 	}
 	s := lipgloss.NewStyle().Bold(l.bold)
-	if fg != 0 {
-		s = s.Foreground(lipgloss.ANSIColor(fg))
+	if l.fg != none {
+		s = s.Foreground(tint(l.fg))
 	}
-	if l.badge() {
-		s = s.Background(lipgloss.ANSIColor(ground))
+	if badge {
+		s = s.Background(tint(l.ground))
 		return opening(s), opening(s)
 	}
-	return opening(s), opening(s.Background(lipgloss.ANSIColor(row)))
+	if p.row == none {
+		return opening(s.Reverse(l.reverse)), opening(s.Reverse(true))
+	}
+	return opening(s.Reverse(l.reverse)), opening(s.Background(tint(p.row)))
+}
+
+// tint is a colour by its number. The first 16 are the terminal's own and have
+// sequences of their own, which the oldest terminals know.
+func tint(n int) color.Color {
+	if n < 16 {
+		return ansi.BasicColor(n)
+	}
+	return lipgloss.ANSIColor(n)
 }
 
 // opening is the sequence that switches a style on. It is taken out of a
