@@ -32,7 +32,8 @@ func (r *run[T]) stack() string {
 			continue
 		}
 		labels, frames, _ := strings.Cut(frames, "\n")
-		if strings.Contains(labels, fmt.Sprintf("%q:%q", loopLabel, r.name())) {
+		// What a handler starts has the label too, but not the loop below it.
+		if strings.Contains(labels, fmt.Sprintf("%q:%q", loopLabel, r.name())) && strings.Contains(frames, ").loop+") {
 			return cut(tidyFrames(frames))
 		}
 	}
