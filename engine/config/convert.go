@@ -200,7 +200,13 @@ func quoted(v any) any {
 // didYouMean names the candidate nearest to name: as a question where one is
 // near enough to be a slip of the fingers.
 func didYouMean(name string, candidates []string) string {
-	best, dist := "", math.MaxInt
+	best, dist := nearest(name, candidates)
+	return meant(name, best, dist)
+}
+
+// nearest is the candidate that name is most like, and how far off it is.
+func nearest(name string, candidates []string) (best string, dist int) {
+	best, dist = "", math.MaxInt
 	slices.Sort(candidates)
 	for _, c := range candidates {
 		if d := Distance(name, c); d < dist {
@@ -214,6 +220,11 @@ func didYouMean(name string, candidates []string) string {
 			best, dist = c, Distance(name, leaf)
 		}
 	}
+	return best, dist
+}
+
+// meant puts into words what name may have been meant to be.
+func meant(name, best string, dist int) string {
 	if best == "" {
 		return ""
 	}

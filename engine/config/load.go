@@ -249,7 +249,7 @@ func envLayer(env []string) (layer, error) {
 		}
 		k, ok := byName[name]
 		if !ok {
-			errs = append(errs, &FieldError{Key: name, Problem: "unknown variable" + didYouMean(name, slices.Collect(maps.Keys(byName)))})
+			errs = append(errs, &FieldError{Key: name, Problem: "unknown variable" + variableMeant(name)})
 			continue
 		}
 		v, err := convert(k, val)
@@ -260,6 +260,20 @@ func envLayer(env []string) (layer, error) {
 		l.values[k.Name] = v
 	}
 	return l, errors.Join(errs...)
+}
+
+// variableMeant compares a variable with the keys, so that SIGNALBOX_SHARDS is
+// near dispatch.shards, as shards is.
+func variableMeant(name string) string {
+	names, variable := make([]string, 0, len(keys)), map[string]string{}
+	for _, k := range keys {
+		flat := strings.ReplaceAll(k.Name, ".", "_") // as a variable spells it
+		names = append(names, k.Name, flat)
+		variable[k.Name], variable[flat] = k.Env(), k.Env()
+	}
+	short := strings.ToLower(strings.TrimPrefix(name, envPrefix))
+	best, dist := nearest(short, names)
+	return meant(short, variable[best], dist)
 }
 
 // flagLayer checks the flags that were set.

@@ -22,6 +22,17 @@ func TestEveryUnknownKeyNamesTheNearest(t *testing.T) {
 	}
 }
 
+func TestEveryUnknownVariableNamesTheNearest(t *testing.T) {
+	for name, want := range map[string]string{
+		"SIGNALBOX_SHARDS": "did you mean SIGNALBOX_DISPATCH_SHARDS?", "SIGNALBOX_LISTEN_ADR": "did you mean SIGNALBOX_LISTEN_ADDR?",
+		"SIGNALBOX_DHT_JION": "did you mean SIGNALBOX_DHT_JOIN?", "SIGNALBOX_": "the nearest one is SIGNALBOX_",
+	} {
+		if _, _, err := Load(LoadOptions{Env: []string{"HOME=/x", name + "=1"}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestAMissingFileMayBeAWarning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.toml")
 	if _, _, err := Load(LoadOptions{File: path, Env: []string{"HOME=/x"}}); ExitCodeOf(err) != ExitConfig {
