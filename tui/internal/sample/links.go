@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"strings"
 	"time"
 
 	"signalbox/engine/view"
@@ -39,9 +40,5 @@ func links(sc Scene, sec float64, at time.Time) []view.Link {
 
 // print is a fingerprint as certificates have.
 func print(pair string) string {
-	out := pair
-	for range 31 {
-		out += ":" + pair
-	}
-	return out
+	return strings.Repeat(pair+":", 31) + pair
 }
