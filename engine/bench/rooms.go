@@ -107,7 +107,7 @@ func joinAll(ctx context.Context, g *errgroup.Group, addr netip.AddrPort, p Room
 		}
 	}
 	if err := jg.Wait(); err != nil {
-		return nil, err
+		return nil, config.Exit(config.ExitUnavailable, "%w", err)
 	}
 	for r, room := range pt.rooms {
 		for i, c := range room {

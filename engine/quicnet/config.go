@@ -41,7 +41,6 @@ const (
 	streamWindow   = 65536
 	connWindow     = 262144
 	maxStreams     = 100
-	maxUniStreams  = 8 // none of our protocols has a client open more than one
 	connectionIDs  = 8 // bytes; four collide in a node of this size
 	maxServerName  = 253
 	retryRate      = 50
@@ -133,7 +132,7 @@ func quicConfig(handshake time.Duration) *quic.Config {
 		InitialConnectionReceiveWindow: connWindow,
 		MaxConnectionReceiveWindow:     connWindow,
 		MaxIncomingStreams:             maxStreams,
-		MaxIncomingUniStreams:          maxUniStreams,
+		MaxIncomingUniStreams:          maxStreams,
 		InitialPacketSize:              packetSize,
 		EnableDatagrams:                true,
 		Tracer:                         tracer,
