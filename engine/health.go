@@ -308,7 +308,7 @@ func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
 		return []view.Cause{{
 			Severity: view.Warn, Pane: "routing", Subject: "routing table",
 			Message: fmt.Sprintf("%d of %d contacts do not answer any more", d.Suspect, d.Peers),
-			Remedy:  "they go when others want their places; if this node's own network is the cause, they come back. f refreshes the table (routing pane)",
+			Remedy:  "E evicts them, f looks for others (routing pane); if our own network is the cause, mend that: they come back",
 		}}
 	}
 	return nil

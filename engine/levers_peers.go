@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -195,10 +197,10 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 		people += r.Local()
 	}
 	return change{
-		plan: []string{
+		plan: append([]string{
 			"stops admitting: no new connection, no new participant",
 			fmt.Sprintf("the %d participants in %d rooms stay until they leave by themselves or the node is stopped", people, len(rooms)),
-		},
+		}, drainWords(e, rooms)...),
 		target: theNode,
 		apply:  func(context.Context) error { e.setDraining(true); return nil },
 		undo: func() error {
@@ -208,6 +210,28 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 			return nil
 		},
 	}, none()
+}
+
+// drainWords say who would be cut when the node is then stopped, and how long
+// that takes: the rooms that end here, those that go on elsewhere, the calls.
+func drainWords(e *Engine, rooms []view.Room) []string {
+	const shown = 8
+	words := []string{fmt.Sprintf("a stop then closes them spread over %s (drain_timeout)", e.cfg.DrainTimeout)}
+	rooms = slices.Clone(rooms)
+	slices.SortStableFunc(rooms, func(a, b view.Room) int { return cmp.Compare(b.Local(), a.Local()) })
+	for i := range rooms {
+		if i == shown {
+			words = append(words, fmt.Sprintf("and %d more rooms", len(rooms)-shown))
+			break
+		}
+		r := &rooms[i]
+		end := "it ends here"
+		if n := len(r.Participants) - r.Local(); n > 0 {
+			end = fmt.Sprintf("%d at other relays go on without them", n)
+		}
+		words = append(words, fmt.Sprintf("room %s: %d would be cut; %s", clean(r.Name), r.Local(), end))
+	}
+	return words
 }
 
 func planUndrain(e *Engine, c control.Command) (change, control.Result) {

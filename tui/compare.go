@@ -16,9 +16,8 @@ func (m *Model) setMark() {
 	m.say(style.Text, "marked "+m.mark.At.Format("15:04:05")+"; D shows what has changed since")
 }
 
-// compare opens the box of differences; where nothing was marked, with the
-// oldest moment this console remembers.
-func (m *Model) compare() {
+// openChanges opens the box of differences.
+func (m *Model) openChanges() {
 	var then, now *view.Snapshot
 	var name string
 	m.openBox(&box{title: "what has changed", width: 110, rows: func(w int, st *style.Set) []string {
@@ -45,6 +44,9 @@ func (m *Model) compare() {
 func (m *Model) compared() (*view.Snapshot, string) {
 	if m.mark != nil {
 		return m.mark, "the mark at " + m.mark.At.Format("15:04:05")
+	}
+	if w := m.feed.Well(); w != nil && m.data().Snap.Node.Health.Verdict != "ok" && w.At.Before(m.data().Now) {
+		return w, "it was last well, " + w.At.Format("15:04:05")
 	}
 	s := m.feed.Oldest(m.data().Now.Add(-time.Minute))
 	return s, s.At.Format("15:04:05")

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -31,9 +32,9 @@ func (m *Model) globals() []key.Row {
 		}},
 		{Keys: []string{":"}, Short: "command", Help: "type a command, with completion: every lever, every pane, explain, audit", Run: m.startLine},
 		{Keys: []string{"space"}, Short: m.freezeWord(), Help: "freeze the picture, or go live; the node goes on", Run: m.freeze},
-		{Keys: []string{"x"}, Help: "explain why somebody does not hear the marked member: say who", Disabled: m.noMember, Run: m.startExplain},
+		m.explainKey(),
 		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},
-		{Keys: []string{"D"}, Help: "what has changed since the mark, or over the last minute", Run: m.compare},
+		{Keys: []string{"W"}, Help: "who did what, when and why: the node's audit log", Disabled: m.noRecords, Send: func() string { return "audit" }},
 		{Keys: []string{"u"}, Help: "take back the latest change that is in force", Act: true, Disabled: m.noUndo, Plan: m.undoLatest},
 		{Keys: []string{"1", "2", "3", "4", "5", "6", "7", "8"}, Show: "1 to 8", Help: "open a pane", Run: func() {}},
 		{Keys: []string{"tab", "l", "right"}, Show: "tab l", Help: "next pane", Run: func() { m.open(m.cur + 1) }},
@@ -43,7 +44,11 @@ func (m *Model) globals() []key.Row {
 		{Keys: []string{"?"}, Short: "help", Help: "this help", Run: func() { m.mode, m.help = helping, 0 }},
 		{Keys: []string{"q", "ctrl+c"}, Show: "q", Short: "quit", Help: "close the console", Run: func() {}},
 	}
-	return append(m.pastKeys(), rows...)
+	first := []key.Row{
+		{Keys: []string{"d"}, Short: "drops", Help: "where packets are dropped and why, from the kernel up", Run: m.showDrops},
+		{Keys: []string{"D"}, Short: "changes", Help: "what has changed since the mark, or since the node was last well", Send: func() string { return "changes" }},
+	}
+	return slices.Concat(first, m.pastKeys(), rows)
 }
 
 func (m *Model) freezeWord() string {
@@ -104,7 +109,7 @@ func (m *Model) paneKey(name string) tea.Cmd {
 	}
 	own, global := m.rows()
 	for _, r := range append(own, global...) {
-		if !r.Matches(name) || (r.Run == nil && r.Plan == nil && r.Line == nil) {
+		if !r.Matches(name) || (r.Run == nil && r.Plan == nil && r.Line == nil && r.Send == nil) {
 			continue
 		}
 		if _, move := moves[name]; move {
@@ -121,6 +126,9 @@ func (m *Model) paneKey(name string) tea.Cmd {
 			m.startLine()
 			m.line.text = r.Line()
 			return nil
+		case r.Send != nil:
+			m.line.text = r.Send()
+			return m.runLine()
 		}
 		r.Run()
 		break
@@ -141,7 +149,11 @@ func (m *Model) paneKey(name string) tea.Cmd {
 // helpRows are the lines of the help: keys that work here, then everywhere.
 func (m *Model) helpRows() []helpRow {
 	own, global := m.rows()
-	out := []helpRow{{head: "in " + m.tabs[m.cur].name}}
+	var out []helpRow
+	if m.opt.Role != control.Operator {
+		out = append(out, helpRow{text: fmt.Sprintf("role %s: the keys that change the node are absent", cell.Name(string(m.opt.Role), 10))})
+	}
+	out = append(out, helpRow{head: "in " + m.tabs[m.cur].name})
 	for _, r := range own {
 		out = append(out, helpRow{keys: r.Name(), text: r.Help, why: r.Why()})
 	}
@@ -151,9 +163,6 @@ func (m *Model) helpRows() []helpRow {
 	out = append(out, helpRow{head: "everywhere"})
 	for _, r := range global {
 		out = append(out, helpRow{keys: r.Name(), text: r.Help, why: r.Why()})
-	}
-	if m.opt.Role != control.Operator {
-		out = append(out, helpRow{text: fmt.Sprintf("role %s: the keys that change the node are absent", cell.Name(string(m.opt.Role), 10))})
 	}
 	return out
 }

@@ -176,7 +176,7 @@ func tick() tea.Cmd { return tea.Tick(tickEvery, func(time.Time) tea.Msg { retur
 
 // Init starts the clock and asks whether the terminal's ground is light.
 func (m *Model) Init() tea.Cmd {
-	cmds := []tea.Cmd{tick()}
+	cmds := []tea.Cmd{tick(), m.prime()}
 	if !m.opt.NoColor {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}

@@ -81,7 +81,8 @@ func (m *Model) verbs() []verb {
 		out = append(out, verb{name: name, help: help, run: func(*Model, []string) tea.Cmd { f(); return nil }})
 	}
 	console("mark", "mark the moment shown", m.setMark)
-	console("changes", "what has changed since the mark", m.compare)
+	out = append(out, verb{name: "changes", help: "what has changed since the mark, or since it was last well", run: func(m *Model, _ []string) tea.Cmd { return m.compare() }})
+	console("drops", "where packets are dropped, and why", m.showDrops)
 	out = append(out, verb{name: "theme", help: "the colours of this console: " + strings.Join(style.Themes(), ", "), words: themeWords, run: (*Model).chooseTheme})
 	console("help", "the keys that work here", func() { m.mode, m.help = helping, 0 })
 	if m.records() != nil {

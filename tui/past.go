@@ -25,6 +25,7 @@ type Past interface {
 const (
 	pastWindow = time.Minute // what the charts of a past moment show
 	pastStep   = time.Second
+	primeReach = 4 * time.Minute
 	pastJump   = 30 * time.Second
 )
 
@@ -104,6 +105,33 @@ func (m *Model) fetch() tea.Cmd {
 		defer cancel()
 		snaps, err := src.History(ctx, want.Add(-pastWindow), want.Add(pastStep/2), pastStep)
 		return pastMsg{want, snaps, err}
+	}
+}
+
+// primeMsg is what the node remembers of the minutes before this console.
+type primeMsg struct{ snaps []*view.Snapshot }
+
+// prime asks the source for the minutes before, so that the charts of a console
+// that has just been opened are not empty. Without an answer they fill by
+// themselves.
+func (m *Model) prime() tea.Cmd {
+	src, ok := m.src.(Past)
+	if !ok || m.opt.Recorded {
+		return nil
+	}
+	ctx, limit := m.ctx, m.opt.Timeout
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		s := m.src.Snapshot()
+		if s == nil {
+			return primeMsg{}
+		}
+		snaps, err := src.History(ctx, s.At.Add(-primeReach), s.At, pastStep)
+		if err != nil {
+			return primeMsg{}
+		}
+		return primeMsg{snaps}
 	}
 }
 

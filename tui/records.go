@@ -11,6 +11,8 @@ import (
 
 	"signalbox/engine/view"
 	"signalbox/tui/cell"
+	"signalbox/tui/key"
+	"signalbox/tui/pane"
 	"signalbox/tui/style"
 )
 
@@ -63,15 +65,36 @@ func (m *Model) explain(args []string) tea.Cmd {
 	})
 }
 
-// noMember says why x does nothing.
-func (m *Model) noMember() string {
-	switch {
-	case m.records() == nil:
+// noRecords says why nobody can be asked.
+func (m *Model) noRecords() string {
+	if m.records() == nil {
 		return "nobody can be asked here"
-	case m.markedMember() == "":
-		return "open a room and mark a member first"
 	}
 	return ""
+}
+
+// nobodyToExplain says why x does nothing.
+func (m *Model) nobodyToExplain() string {
+	if why := m.noRecords(); why != "" || m.markedMember() != "" {
+		return why
+	}
+	if from, _ := pane.WeakPair(m.data()); from == "" {
+		return "nobody is in a room with somebody else"
+	}
+	return ""
+}
+
+// explainKey is x: about the marked member one is to say who does not hear
+// them; elsewhere it asks about the weakest of the worst room.
+func (m *Model) explainKey() key.Row {
+	r := key.Row{Keys: []string{"x"}, Disabled: m.nobodyToExplain, Help: "explain why the weakest of the worst room does not hear, or is not heard"}
+	line := func() string { l, _ := m.explainLine(); return l }
+	if m.markedMember() != "" {
+		r.Help, r.Line = "explain why somebody does not hear the marked member: say who", line
+		return r
+	}
+	r.Send = line
+	return r
 }
 
 // markedMember is the participant under the cursor of the open pane.
@@ -80,13 +103,6 @@ func (m *Model) markedMember() string {
 		return p.Member()
 	}
 	return ""
-}
-
-// startExplain begins the command with the member filled in.
-func (m *Model) startExplain() {
-	id := m.markedMember()
-	m.startLine()
-	m.line.text = "explain " + id + " "
 }
 
 // hopRows draws an explanation: the verdict, then each station.

@@ -54,6 +54,10 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 			m.profile = msg.Profile
 		}
 		m.paint(now)
+	case primeMsg:
+		m.feed.Prime(msg.snaps)
+		m.apply()
+		m.paint(now)
 	case tea.CursorPositionMsg:
 		m.pace.answered()
 	case tea.KeyPressMsg:

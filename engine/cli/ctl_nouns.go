@@ -125,6 +125,9 @@ func (t *ctl) verb(v verb) *cobra.Command {
 	}
 	c := &cobra.Command{Use: v.use, Short: v.short, Args: cobra.ExactArgs(args)}
 	ttl := actFlags(c, v.restricts)
+	if v.kind == control.NodeDrain {
+		c.Flags().Bool("plan", false, "the same as --dry-run: who would be cut, and over what time")
+	}
 	c.RunE = t.with(func(ctx context.Context, c *cobra.Command, api *attach.API, args []string) error {
 		cmd, err := v.command(args)
 		if err != nil {
@@ -182,6 +185,9 @@ func fillIn(c *cobra.Command, cmd *control.Command, ttl time.Duration) (err erro
 	}
 	cmd.TTLS = ttl.Seconds()
 	cmd.DryRun, err = c.Flags().GetBool("dry-run")
+	if plan := c.Flags().Lookup("plan"); plan != nil && plan.Changed {
+		cmd.DryRun = true
+	}
 	return err
 }
 

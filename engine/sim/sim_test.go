@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"signalbox/engine/control"
 	"signalbox/engine/view"
 )
 
@@ -31,6 +32,12 @@ func TestVerdictNamesThePlantedCause(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitFor(ctx, t, f, planted[name])
+			switch name {
+			case "stale-table":
+				evictTheDead(ctx, t, f)
+			case "calm":
+				drainIsPlanned(ctx, t, f)
+			}
 			f.Stop()
 			if err := f.Wait(); err != nil {
 				t.Error(err)
@@ -62,6 +69,48 @@ func waitFor(ctx context.Context, t *testing.T, f *Fleet, cause string) {
 			t.Fatalf("no verdict names %q: %v", cause, s.Node.Health.Reasons)
 		case <-tick.C:
 		}
+	}
+}
+
+// evictTheDead does what the console's E does until the verdict no longer names
+// the table.
+func evictTheDead(ctx context.Context, t *testing.T, f *Fleet) {
+	t.Helper()
+	seat := f.Main.Seat("test", control.Operator)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for named(f.Main.Snapshot().Node.Health.Causes, planted["stale-table"]) {
+		for _, p := range f.Main.Snapshot().DHT.PeersTable {
+			if p.State != "suspect" {
+				continue
+			}
+			if _, err := seat.Do(ctx, control.Command{Kind: control.PeerEvict, Target: p.ID, Reason: "dead"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the remedy does not help: %v", f.Main.Snapshot().Node.Health.Reasons)
+		case <-tick.C:
+		}
+	}
+}
+
+// drainIsPlanned: a dry run says whom a drain would cut, and changes nothing.
+func drainIsPlanned(ctx context.Context, t *testing.T, f *Fleet) {
+	t.Helper()
+	res, err := f.Main.Seat("test", control.Operator).Do(ctx, control.Command{Kind: control.NodeDrain, DryRun: true})
+	if err != nil || !res.OK {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	plan := strings.Join(res.Plan, "\n")
+	for _, want := range []string{"room town-hall: 10 would be cut; it ends here", "room podcast: 2 would be cut", "spread over"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("%q is not in the plan:\n%s", want, plan)
+		}
+	}
+	if s := f.Main.Snapshot(); s.Node.State != "ready" {
+		t.Errorf("a dry run has drained the node: %s", s.Node.State)
 	}
 }
 

@@ -28,6 +28,8 @@ type Row struct {
 	Plan func() Intent
 	// Line begins a command on the command line, for the operator to go on.
 	Line func() string
+	// Send is a command of the command line to be sent at once.
+	Send func() string
 }
 
 // Name is how the screen names the row's keys.

@@ -56,6 +56,7 @@ const (
 type Feed struct {
 	samples []*view.Snapshot // oldest first
 	past    []*view.Snapshot // one every ten seconds, oldest first
+	well    *view.Snapshot   // the latest with nothing wrong; nil: none was seen
 	hist    *History
 	events  []view.Event
 	missed  uint64
@@ -96,6 +97,9 @@ func (f *Feed) Push(s *view.Snapshot) bool {
 		f.samples = append(f.samples[:0:0], f.samples[1:]...)
 	}
 	f.samples = append(f.samples, s)
+	if s.Node.Health.Verdict == "ok" && s.Node.State == "ready" {
+		f.well = s
+	}
 	f.remember(s)
 	f.hist.push(f.data())
 	return true
@@ -112,6 +116,12 @@ func (f *Feed) remember(s *view.Snapshot) {
 	}
 }
 
+// Well is the latest state with nothing wrong, nil when none was seen.
+func (f *Feed) Well() *view.Snapshot { return f.well }
+
+// SetWell tells of a state with nothing wrong from before this feed.
+func (f *Feed) SetWell(s *view.Snapshot) { f.well = s }
+
 // Oldest returns the oldest sample at or after a time that the charts' clock
 // still knows whole, the first there is otherwise.
 func (f *Feed) Oldest(after time.Time) *view.Snapshot {
@@ -121,6 +131,28 @@ func (f *Feed) Oldest(after time.Time) *view.Snapshot {
 		}
 	}
 	return f.Data().Snap
+}
+
+// Prime puts what the node remembers before what this feed has seen, so that
+// charts do not begin empty. Snapshots are oldest first.
+func (f *Feed) Prime(before []*view.Snapshot) {
+	if len(f.samples) == 0 || len(f.past) >= pastKept {
+		return
+	}
+	seen := f.samples
+	g := NewFeed()
+	for _, s := range before {
+		if s.At.Before(seen[0].At) && s.Node.StartedAt.Equal(seen[0].Node.StartedAt) {
+			g.Push(s)
+		}
+	}
+	for _, s := range seen {
+		g.Push(s)
+	}
+	if f.well == nil {
+		f.well = g.well
+	}
+	f.samples, f.past, f.hist = g.samples, g.past, g.hist
 }
 
 // Data returns the present state, sharing nothing that will change later but

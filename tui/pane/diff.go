@@ -249,6 +249,15 @@ func (d *differ) dht() {
 }
 
 func (d *differ) kernel() {
+	if x, y := d.a.Node.Version, d.b.Node.Version; x != y && x != "" {
+		d.add(rankState, style.Warn, "~", 3, "version %s, was %s", y, x)
+	}
+	if x, y := d.a.Kernel.RcvbufBytes, d.b.Kernel.RcvbufBytes; x != y && x != 0 {
+		d.add(rankState, style.Warn, "~", 0, "socket receive buffer %s, was %s", cell.Bytes(uint64(max(y, 0))), cell.Bytes(uint64(max(x, 0))))
+	}
+	if x, y := d.a.Kernel.GSO, d.b.Kernel.GSO; x != y && d.a.Kernel.RcvbufBytes != 0 {
+		d.add(rankState, style.Warn, "~", 0, "segmentation offload (GSO) on: %t, was %t", y, x)
+	}
 	if n := d.b.Kernel.UDPRcvbufErrors - min(d.a.Kernel.UDPRcvbufErrors, d.b.Kernel.UDPRcvbufErrors); n > 0 {
 		d.add(rankDrops, style.Bad, "~", float64(n), "the kernel dropped %s datagrams before us", cell.Count(float64(n)))
 	}

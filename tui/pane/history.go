@@ -8,6 +8,10 @@ import (
 // histKept is how many samples, one a second, a chart can look back.
 const histKept = 240
 
+// peopleKept is of how many participants the quality is kept: those of the
+// first rooms, which bounds it at 2 MB.
+const peopleKept = 500
+
 // History keeps short series, one value a second, for the charts. Charts
 // therefore move once a second whatever the frame rate is.
 type History struct {
@@ -84,12 +88,20 @@ func (h *History) sample(d *Data) {
 		r := d.Link(l)
 		h.add("link."+linkID(l), r.In+r.Out)
 	}
+	people := 0
 	for i := range d.Snap.Rooms {
 		if i == 256 {
 			break // a chart per room is drawn for what fits a screen
 		}
 		r := &d.Snap.Rooms[i]
 		h.add("room."+r.Name, worstLoss(r))
+		for j := range r.Participants {
+			if p := &r.Participants[j]; people < peopleKept && p.ReportAgeS >= 0 && p.Transport != federated {
+				people++
+				h.add("loss."+p.ID, p.LossPct)
+				h.add("rtt."+p.ID, p.RTTMS)
+			}
+		}
 	}
 }
 

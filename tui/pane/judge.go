@@ -91,7 +91,7 @@ func ownView(d *Data, s *view.Shard) (level, string) {
 	case s.State != "running" && s.State != "":
 		return watch, "state " + s.State
 	case r.Drop > 0 && f >= fillBad:
-		return broken, fmt.Sprintf("more comes in than it can do: queue %s, dropping %s/s%s", cell.Pct(100*f), cell.Rate(r.Drop), hotWords(s))
+		return broken, fmt.Sprintf("more comes in than it can do: queue %s, dropping %s/s as %s%s", cell.Pct(100*f), cell.Rate(r.Drop), d.shardReason(s), hotWords(s))
 	case r.Drop > 0:
 		return watch, fmt.Sprintf("dropping %s/s as %s%s", cell.Rate(r.Drop), d.shardReason(s), hotWords(s))
 	case f >= fillBad:

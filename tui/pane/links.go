@@ -249,6 +249,7 @@ func (p *Links) about(l *view.Link, w, h int, st *style.Set) []string {
 	rooms := strings.Join(l.Rooms, ", ")
 	out := []string{
 		label("state").Add(lv.style(), cell.Name(l.State, 10)).Add(style.Text, " for "+cell.Since(p.d.Now, l.Since)+": ").Add(lv.text(), why).String(),
+		label("").Add(style.Focus, st.Glyph.Arrow+" ").Add(style.Text, linkRemedy(l, lv)).String(),
 		label("way").Add(style.Text, how).Add(style.Dim, "  "+plural(l.Connections, "connection")).String(),
 		label("media").Add(style.Text, fmt.Sprintf("in %s  out %s  seen before %s  waiting %d of %d, oldest %s", count(l.Received), count(l.Forwarded), count(l.Deduped), l.QueueDepth, l.QueueCapacity, cell.Millis(l.QueueOldestMS))).String(),
 		label("dropped").Add(style.Text, reasonWords(l.Dropped)).String(),
@@ -259,6 +260,24 @@ func (p *Links) about(l *view.Link, w, h int, st *style.Set) []string {
 		out = append(out, p.refusals(label)...)
 	}
 	return out[:min(len(out), h)]
+}
+
+// linkRemedy says what to do about a link.
+func linkRemedy(l *view.Link, lv level) string {
+	switch {
+	case l.State == "down" || l.State == "connecting":
+		if l.URL == "" {
+			return "it has to dial us: look at that relay and at what is between"
+		}
+		return "R dials it at once; if that fails look at that relay and at UDP to it"
+	case l.State == "muted":
+		return "m lets media pass again; 6 says who stopped it, and why"
+	case !l.Verified:
+		return "have it present its certificate, or let us dial it: url in its [[peers]]"
+	case lv == broken || lv == watch:
+		return "their side or the way there is too slow; R tries another connection"
+	}
+	return "nothing to do"
 }
 
 // refusals are the relays that were not let in.

@@ -91,9 +91,9 @@ func (p *Log) Keys() []key.Row {
 // Draw shows both lists.
 func (p *Log) Draw(w, h int, st *style.Set) []string {
 	frame := w >= 100 && h >= 30
-	top := min(len(p.l.ids)+2, h/2)
+	top := min(len(p.l.ids)+3, h/2)
 	if frame {
-		top = min(max(len(p.l.ids), 1)+4, h/2)
+		top = min(max(len(p.l.ids), 1)+5, h/2)
 	}
 	top = max(min(3, h), top)
 	b := box{title: "in force, newest first", note: filterNote(p.filter, len(p.l.ids), len(p.d.Snap.Undo)), focus: true}
@@ -123,7 +123,15 @@ func (p *Log) force(w, h int, st *style.Set) []string {
 			c(style.Text, cell.Name(u.Author, 14)), c(style.Dim, cell.Clean(u.Reason)),
 		}
 	}
-	return t.draw(w, h, st)
+	u := p.undo(p.l.sel)
+	if u == nil || h < 4 {
+		return t.draw(w, h, st)
+	}
+	why := "no reason was given"
+	if u.Reason != "" {
+		why = "reason: " + cell.Clean(u.Reason)
+	}
+	return append(cell.Block(t.draw(w, h-1, st), w, h-1), cell.NewLine(st, w).Space(2).Add(style.Dim, cell.Name(u.Author, 40)+" at "+u.At.UTC().Format("15:04:05")+", "+why).String())
 }
 
 func (p *Log) sent(w, h int, st *style.Set) []string {

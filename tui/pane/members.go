@@ -136,9 +136,9 @@ func (p *Rooms) drawMembers(w, h int, st *style.Set) []string {
 			return []string{cell.NewLine(st, w).Space(2).Add(style.Dim, "this room has closed").String()}
 		})
 	}
-	low := min(8, h/2)
+	low := min(9, h/2)
 	if frame {
-		low = max(12, h/3)
+		low = max(13, h/3)
 	}
 	b := box{title: "room " + cell.Name(r.Name, 32), focus: true, note: filterNote(p.filter, len(p.m.ids), len(r.Participants))}
 	if b.note == "" {
@@ -235,11 +235,46 @@ func (p *Rooms) aboutMember(r *view.Room, m *view.Participant, w, h int, st *sty
 		says.Add(style.Warn, "   holds the room's tier down")
 	}
 	out = append(out, says.String())
+	if lately := p.lately(m, w, st); lately != "" && h-len(out) > 2 {
+		out = append(out, lately)
+	}
 	if h-len(out) <= 3 {
 		return append(out, label("dropped").Add(style.Text, reasonWords(m.Dropped)).String(), p.idLine(label("id"), m))
 	}
 	out = append(out, p.idLine(label("id"), m))
 	return append(out, dropRows(m.Dropped, w, st)...)
+}
+
+// lately is the member's quality of the last minutes, a column a few seconds:
+// the loss and the way's length that they report.
+func (p *Rooms) lately(m *view.Participant, w int, st *style.Set) string {
+	loss, rtt := p.d.Hist.Get("loss."+m.ID), p.d.Hist.Get("rtt."+m.ID)
+	if len(loss) < 2 {
+		return ""
+	}
+	n := min((w-9-44)/2, 60)
+	if n < 8 {
+		return ""
+	}
+	n = min(n, len(loss))
+	part := func(ln *cell.Line, name string, vals []float64, top float64, s style.Style, worst string) {
+		ln.Add(style.Dim, name+" ").Add(s, cell.Spark(&st.Glyph, vals, n, top)).Add(style.Dim, " worst "+worst+"  ")
+	}
+	wl, wr := highest(loss[len(loss)-n:]), highest(rtt[len(rtt)-n:])
+	ln := cell.NewLine(st, w).Cell(style.Dim, "lately", 9)
+	part(ln, "loss", loss, max(10, wl), over(wl, lossWarn, lossBad).style(), cell.Pct(wl))
+	part(ln, "rtt", rtt, max(rttBad, wr), over(wr, rttWarn, rttBad).style(), cell.Millis(wr))
+	return ln.Add(style.Dim, cell.Seconds(float64(n))).String()
+}
+
+func highest(vals []float64) float64 {
+	top := 0.0
+	for _, v := range vals {
+		if v > top { // gaps are NaN, which is not
+			top = v
+		}
+	}
+	return top
 }
 
 func (p *Rooms) idLine(ln *cell.Line, m *view.Participant) string {

@@ -247,7 +247,7 @@ func (o *Overview) causeLine(c *view.Cause, sel bool, w int, st *style.Set) stri
 
 // paneKey is the key that opens a pane.
 func paneKey(p string) string {
-	for i, n := range []string{"overview", "shards", "rooms", "routing", "events", "log"} {
+	for i, n := range []string{"overview", "shards", "rooms", "routing", "events", "log", "calls", "links"} {
 		if n == p {
 			return fmt.Sprint(i + 1)
 		}

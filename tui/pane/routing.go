@@ -246,6 +246,7 @@ func (p *Routing) Keys() []key.Row {
 		{Keys: []string{"P"}, Short: "ping", Help: "send the contact one ping and wait for its answer", Act: true, Disabled: none, Plan: cmd(control.PeerPing, "ping peer", false)},
 		{Keys: []string{"f"}, Short: "refresh", Help: "look up ids in one bucket, or in all, to freshen it", Act: true, Plan: p.refresh},
 		{Keys: []string{"e"}, Short: "evict", Help: "take the contact out of the table; it may come back", Act: true, Disabled: none, Plan: cmd(control.PeerEvict, "evict peer", false)},
+		{Keys: []string{"E"}, Help: "evict every contact that does not answer any more; those that live come back", Act: true, Disabled: p.noDead, Plan: p.evictDead},
 		{Keys: []string{"B"}, Short: "block", Help: "take the peer out and keep it out for a time", Act: true, Disabled: nobody, Plan: cmd(control.PeerBlock, "block peer", true)},
 		{Keys: []string{"U"}, Help: "let a blocked peer in again", Act: true, Disabled: p.nobodyBlocked, Plan: p.unblock},
 		{Keys: []string{"o"}, Short: "order", Help: "order the contacts by the next column: trouble, bucket, silence, rtt, trust, address, id", Run: func() {

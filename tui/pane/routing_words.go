@@ -1,11 +1,17 @@
 package pane
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"signalbox/engine/control"
 	"signalbox/engine/view"
 	"signalbox/tui/cell"
+	"signalbox/tui/key"
 	"signalbox/tui/style"
 )
 
@@ -112,12 +118,12 @@ func freshness(t *view.DHT) (level, string) {
 			oldest = b
 		}
 	}
-	facts := fmt.Sprintf("%d of %d silent for 15 min, %d did not answer", t.Stale, t.Peers, t.Suspect)
+	facts := fmt.Sprintf("%d of %d silent for 15 min, %d did not answer%s", t.Stale, t.Peers, t.Suspect, worstBuckets(t))
 	switch {
 	case t.Peers == 0:
 		return fine, "there is nothing to be fresh"
 	case 3*t.Suspect >= total && t.Peers >= 3:
-		return broken, facts + ": is our own network whole? P asks one again"
+		return broken, facts + ": is our own network whole? If so E evicts the dead"
 	case share >= 50:
 		return broken, facts + ": answers name the dead; f and all refreshes"
 	case share >= 20:
@@ -128,6 +134,28 @@ func freshness(t *view.DHT) (level, string) {
 		return fine, fmt.Sprintf("all proven within 15 min; longest ago bucket %d, %s", oldest.Index, cell.Seconds(oldest.LastRefreshS))
 	}
 	return fine, facts
+}
+
+// worstBuckets names the buckets with the most contacts that cannot be believed.
+func worstBuckets(t *view.DHT) string {
+	bad := map[int]int{}
+	for i := range t.PeersTable {
+		if peerLevel(&t.PeersTable[i]) > fine {
+			bad[t.PeersTable[i].Bucket]++
+		}
+	}
+	idx := slices.SortedFunc(maps.Keys(bad), func(a, b int) int { return cmp.Or(cmp.Compare(bad[b], bad[a]), cmp.Compare(b, a)) })
+	if len(idx) == 0 {
+		return ""
+	}
+	parts := make([]string, 0, 3)
+	for _, i := range idx[:min(3, len(idx))] {
+		parts = append(parts, fmt.Sprint(i))
+	}
+	if len(idx) > 3 {
+		parts = append(parts, fmt.Sprintf("%d more", len(idx)-3))
+	}
+	return ", in buckets " + strings.Join(parts, ", ")
 }
 
 // savedWords say what is on disk for the next start, and what the last run
@@ -195,4 +223,33 @@ func admissionWords(m map[string]uint64) string {
 		return "nobody has asked to be in the table yet"
 	}
 	return reasonWords(m)
+}
+
+// dead are the contacts that did not answer, as many as one plan can hold.
+func (p *Routing) dead() (ids []string) {
+	for i := range p.d.Snap.DHT.PeersTable {
+		if m := &p.d.Snap.DHT.PeersTable[i]; m.State == "suspect" && len(ids) < deadAtOnce {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+const deadAtOnce = 64
+
+func (p *Routing) noDead() string {
+	if len(p.dead()) == 0 {
+		return "every contact answers"
+	}
+	return ""
+}
+
+// evictDead takes out of the table whom nobody can reach.
+func (p *Routing) evictDead() key.Intent {
+	in := key.Intent{Title: "evict the dead"}
+	for _, id := range p.dead() {
+		in.Cmds = append(in.Cmds, control.Command{Kind: control.PeerEvict, Target: id})
+	}
+	in.On = plural(len(in.Cmds), "contact") + " that did not answer"
+	return in
 }

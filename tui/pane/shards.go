@@ -310,7 +310,11 @@ func (p *Shards) aboutRows(s *view.Shard, w int, st *style.Set, brief bool) []st
 	label := func(name string) *cell.Line {
 		return cell.NewLine(st, w).Cell(style.Dim, name, 9)
 	}
-	out = append(out, label("verdict").Add(lv.style(), strings.TrimSpace(lv.sign(&st.Glyph)+" "+why)).String())
+	name := "verdict"
+	for _, part := range cell.Wrap(strings.TrimSpace(lv.sign(&st.Glyph)+" "+why), max(w-9, 10), 2) {
+		out = append(out, label(name).Add(lv.style(), part).String())
+		name = ""
+	}
 	now := label("doing")
 	if s.Current == "" {
 		now.Add(style.Dim, "idle")
