@@ -427,6 +427,15 @@ func TestCommands(t *testing.T) {
 // Spec dht 1.8: contention for a full bucket. Removals are told even when the
 // candidate is refused in the end.
 func TestBucketContention(t *testing.T) {
+	for name, refused := range map[string]bool{"the candidate takes the place": false, "the candidate is blocked meanwhile": true} {
+		t.Run(name, func(t *testing.T) { testContention(t, refused) })
+	}
+}
+
+// testContention has a candidate contend for a full bucket of which one contact
+// is dead. Its removal is told whatever becomes of the candidate (spec dht 12, 20).
+func testContention(t *testing.T, refused bool) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		events := map[string]int{}
@@ -462,14 +471,21 @@ func TestBucketContention(t *testing.T) {
 		}
 		cand := far(5)
 		n.Connected(cand)
+		added, size := 6, 4
+		if refused {
+			added, size = 5, 3
+			if err := n.Block(cand.peer); err != nil {
+				t.Error(err)
+			}
+		}
 		time.Sleep(10 * time.Second)
 		close(stop)
 		cancel()
 		wg.Wait()
-		if n.Table().Get(cand.peer) == nil || n.Table().Get(old[3].peer) != nil || len(n.Table().Bucket(0)) != 4 {
+		if (n.Table().Get(cand.peer) == nil) != refused || n.Table().Get(old[3].peer) != nil || len(n.Table().Bucket(0)) != size {
 			t.Error("the dead contact did not yield to the candidate")
 		}
-		if events["dht.peer_removed"] != 1 || events["dht.peer_added"] != 6 {
+		if events["dht.peer_removed"] != 1 || events["dht.peer_added"] != added {
 			t.Error(events)
 		}
 	})

@@ -79,7 +79,11 @@ func startLean(parent context.Context, addr netip.AddrPort, seeds []dht.Seed, k 
 		return nil, err
 	}
 	n.addr = n.edge.Addr()
-	n.queue = dispatch.New[leanMsg](dispatch.Config{Plane: "dht", Shards: leanShards, Capacity: leanCapacity, Epoch: n.base}, leanHandler{n})
+	n.queue = dispatch.New[leanMsg](dispatch.Config{
+		Plane: "dht", Shards: leanShards, Capacity: leanCapacity, Epoch: n.base,
+		// A loop among thousands that waits for a core is not stuck.
+		Watchdog: dispatch.Watchdog{Every: 5 * time.Second, WedgedAfter: time.Minute, ReplaceAfter: 2 * time.Minute},
+	}, leanHandler{n})
 	n.node, err = dht.New(dht.Config{
 		ID: n.id, K: k, ListenAddrs: []netip.AddrPort{n.addr}, Seeds: seeds, AllowLoopback: true,
 		Now: func() int64 { return int64(time.Since(n.base)) }, Dialer: leanDialer{n},

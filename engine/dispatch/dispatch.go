@@ -116,6 +116,8 @@ type Dispatcher[T any] struct {
 	shards []*shard[T]
 	rep    *reporter
 
+	stacks stacks // owned by the watchdog
+
 	// Any goroutine (atomic).
 	ran atomic.Bool
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/pprof"
 	"strings"
+	"time"
 )
 
 // loopLabel marks the goroutine of a run, so that its stack can be told from
@@ -19,25 +20,49 @@ func (r *run[T]) mark() {
 
 func (r *run[T]) name() string { return fmt.Sprintf("%p", r) }
 
-// stack is where the run's loop is now, innermost first; empty when it has
-// ended. It is for findings of the watchdog, not for every day.
-func (r *run[T]) stack() string {
-	var b bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
+// stacksEvery is how often all goroutines are asked where they are. That stops
+// the world for as long as there are many of them: a machine too busy to serve
+// its shards in time must not be made busier by the news of it.
+const stacksEvery = 10 * time.Second
+
+// stacks is where the loops were when they were last asked. Owned by the watchdog.
+type stacks struct {
+	at    int64             // when; 0: never
+	loops map[string]string // by name, innermost first
+}
+
+// stackOf is where r has been stuck since then; empty when it was asked too
+// lately to tell.
+func (d *Dispatcher[T]) stackOf(r *run[T], since int64) string {
+	if now := d.now(); d.stacks.at == 0 || now-d.stacks.at >= int64(stacksEvery) {
+		d.stacks = stacks{now, loopStacks()}
+	}
+	if d.stacks.at < since {
 		return ""
 	}
+	return d.stacks.loops[r.name()]
+}
+
+// loopStacks is where the loops of all dispatchers are now.
+func loopStacks() map[string]string {
+	var b bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
+		return nil
+	}
+	out := map[string]string{}
 	for group := range strings.SplitSeq(b.String(), "\n\n") {
 		_, frames, ok := strings.Cut(group, "\n# labels: ")
 		if !ok {
 			continue
 		}
 		labels, frames, _ := strings.Cut(frames, "\n")
+		_, name, _ := strings.Cut(labels, fmt.Sprintf("%q:", loopLabel))
 		// What a handler starts has the label too, but not the loop below it.
-		if strings.Contains(labels, fmt.Sprintf("%q:%q", loopLabel, r.name())) && strings.Contains(frames, ").loop+") {
-			return cut(tidyFrames(frames))
+		if name, _, ok = strings.Cut(strings.TrimPrefix(name, `"`), `"`); ok && strings.Contains(frames, ").loop+") {
+			out[name] = cut(tidyFrames(frames))
 		}
 	}
-	return ""
+	return out
 }
 
 // tidyFrames leaves function and place of a profile's frames.

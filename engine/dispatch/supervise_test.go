@@ -146,6 +146,46 @@ func TestWedge(t *testing.T) {
 	})
 }
 
+// All goroutines are asked where they are once for all the loops that are stuck,
+// and not again soon, however many get stuck.
+func TestStacksAreTakenRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		evs := &eventLog{}
+		d := New(Config{Plane: "media", Event: evs.add}, Handler[msg](&recorder{}))
+		defer background(t, d)()
+		told := func(shards ...int) (with, without int) {
+			release := make(chan struct{})
+			before := len(evs.of("shard_wedged"))
+			for _, sh := range shards {
+				if err := d.Inject(sh, func() { stuckHere(release) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Second)
+			close(release)
+			synctest.Wait()
+			for _, e := range evs.of("shard_wedged")[before:] {
+				if s, _ := e.Fields["stack"].(string); strings.Contains(s, "stuckHere") {
+					with++
+				} else {
+					without++
+				}
+			}
+			return with, without
+		}
+		if with, without := told(0, 1, 2, 3, 4); with != 5 || without != 0 {
+			t.Errorf("of five at once, %d with a stack and %d without", with, without)
+		}
+		if with, without := told(5, 6); with != 0 || without != 2 {
+			t.Errorf("soon after, %d with a stack and %d without", with, without)
+		}
+		time.Sleep(stacksEvery)
+		if with, without := told(7); with != 1 || without != 0 {
+			t.Errorf("later, %d with a stack and %d without", with, without)
+		}
+	})
+}
+
 // A Flush that never returns is a wedge too, but no message was in hand.
 func TestWedgedFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,6 +40,7 @@ type finding[T any] struct {
 	flush   bool
 	left    int // replaced loops still stuck
 	run     *run[T]
+	since   int64 // when it took the message
 }
 
 // check reports a wedged loop once and replaces it in time.
@@ -58,7 +59,9 @@ func (d *Dispatcher[T]) check(sh *shard[T]) {
 	ms := f.stuck.Milliseconds()
 	fields := map[string]any{"shard": sh.index, "stuck_ms": ms, "message": what, "stuck_loops": f.left}
 	if f.verdict == wedged {
-		fields["stack"] = f.run.stack()
+		if at := d.stackOf(f.run, f.since); at != "" {
+			fields["stack"] = at
+		}
 		d.post(sh, "shard_wedged", view.Alarm, fmt.Sprintf("no progress for %d ms in one message: %s", ms, what), fields)
 		return
 	}
@@ -79,7 +82,7 @@ func (sh *shard[T]) inspect(now int64) (f finding[T]) {
 	if since == 0 || now-since < int64(w.WedgedAfter) {
 		return f
 	}
-	f.stuck = time.Duration(now - since)
+	f.stuck, f.since = time.Duration(now-since), since
 	if now-since < int64(w.ReplaceAfter) {
 		if r.reported == since {
 			return f

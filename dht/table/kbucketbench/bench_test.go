@@ -40,6 +40,7 @@ type population struct {
 	ids   []table.ID // of contacts
 	addrs []netip.AddrPort
 	names []peer.ID // kbucket's; empty: it does not take part
+	k     int
 	keys  []table.ID
 }
 
@@ -56,9 +57,23 @@ func offered(b *testing.B, n int) *population {
 	return p
 }
 
-// held is a table that really holds n contacts: 64 in every bucket.
+// held is a table that really holds n contacts: 64 in every bucket. kbucket
+// takes part as long as names can be found whose hashes lie there.
 func held(b *testing.B, n int) *population {
 	p := empty(b, table.MaxK)
+	if n <= mined {
+		self := sha256.Sum256([]byte("self"))
+		in := make([]int, n/table.MaxK+1)
+		for i := 0; len(p.ids) < n; i++ {
+			name := fmt.Sprintf("peer %d", i)
+			id := table.ID(sha256.Sum256([]byte(name)))
+			if at := table.BucketIndex((*table.ID)(&self), &id); at < len(in) && in[at] < table.MaxK && p.add(i, id) {
+				in[at]++
+				p.names = append(p.names, peer.ID(name))
+			}
+		}
+		return p
+	}
 	for i := 0; len(p.ids) < n; i++ {
 		id, _ := p.tab.RandomKey(i/table.MaxK, sha256.Sum256(fmt.Append(nil, i)))
 		p.add(i, id)
@@ -66,12 +81,14 @@ func held(b *testing.B, n int) *population {
 	return p
 }
 
+const mined = 1000 // 16 buckets: some million hashes
+
 func empty(b *testing.B, k int) *population {
 	tab, err := table.New(table.Config{Self: sha256.Sum256([]byte("self")), K: k, MaxPerIP: table.Unlimited, MaxPerSubnet: table.Unlimited})
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &population{tab: tab}
+	p := &population{tab: tab, k: k}
 	for i := range 256 {
 		p.keys = append(p.keys, sha256.Sum256(fmt.Append(nil, "key", i)))
 	}
@@ -123,7 +140,7 @@ func (p *population) designs(b *testing.B) []design {
 	if len(p.names) == 0 {
 		return out
 	}
-	rt, err := kb.NewRoutingTable(20, kb.ConvertKey("self"), time.Hour, noMetrics{}, time.Hour, nil)
+	rt, err := kb.NewRoutingTable(p.k, kb.ConvertKey("self"), time.Hour, noMetrics{}, time.Hour, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -162,7 +179,9 @@ func BenchmarkClosest20(b *testing.B) {
 	for _, n := range []int{1000, 10000} {
 		b.Run(fmt.Sprintf("offered-%d", n), func(b *testing.B) { rounds(b, offered(b, n), closestRound) })
 	}
-	b.Run("held-5000", func(b *testing.B) { rounds(b, held(b, 5000), closestRound) })
+	for _, n := range []int{1000, 5000} {
+		b.Run(fmt.Sprintf("held-%d", n), func(b *testing.B) { rounds(b, held(b, n), closestRound) })
+	}
 }
 
 func rounds(b *testing.B, p *population, round func(p *population, d *design) float64) {

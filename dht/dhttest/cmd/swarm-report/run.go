@@ -107,7 +107,7 @@ func (p *plan) run(ctx context.Context) (result, error) {
 	r.QuietRate = perNode(s.Traffic().Sent-before) / quietFor.Seconds()
 	r.QuietPeak = float64(slices.Max(rates)) / (r.QuietRate * float64(p.n))
 	heap, stacks := dhttest.Memory()
-	r.HeapKB, r.StackKB = perNode(heap-heap0)/1024, perNode(stacks-stacks0)/1024
+	r.HeapKB, r.StackKB = perNode(heap-heap0)/1024, perNode(stacks-min(stacks, stacks0))/1024
 	r.Goroutines = perNode(uint64(runtime.NumGoroutine()))
 	for _, x := range s.Live() {
 		r.Links += float64(x.Links()) / float64(p.n)
