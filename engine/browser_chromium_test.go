@@ -252,6 +252,7 @@ func TestChromiumIsToldWhatIsWrong(t *testing.T) {
 	p := b.Open("http://"+e.Info().WS+"/?room=call-7&source=none", 900, 700, true)
 	p.Must("signalbox.join()", nil)
 	var text string
+	p.Until("document.querySelector('[role=alert]').innerText")
 	p.Must("document.querySelector('[role=alert]').innerText", &text)
 	if !strings.Contains(text, "refused") {
 		t.Errorf("the room of a call: %q", text)

@@ -12,11 +12,13 @@ export class Trouble extends Error {
 const PATIENCE = 8000; // ms for a connection and its greeting
 const BACKLOG = 16384; // bytes not yet sent, above which sound is old
 
-function greeted(link, token) {
+// greeted hears what the relay says: we are in when it tells who else is, since
+// a greeting may yet be followed by a refusal.
+function greeted(link) {
   return (m) => {
-    if (m.type === 'auth_ok') link.in();
-    else if (m.type === 'auth_error') link.fail(refusal(m.error));
-    else link.ontext(m);
+    if (m.type === 'auth_error') link.fail(refusal(m.error));
+    else if (m.type !== 'auth_ok') link.ontext(m);
+    if (m.type === 'voices') link.in();
   };
 }
 
@@ -61,7 +63,7 @@ export class SocketLink extends Link {
     url.search = new URLSearchParams({ alias });
     const ws = this.ws = new WebSocket(url, ['wzp.voice']);
     ws.binaryType = 'arraybuffer';
-    const text = greeted(this, token);
+    const text = greeted(this);
     ws.onopen = () => { if (token) ws.send(JSON.stringify({ type: 'auth', token })); };
     ws.onmessage = ({ data }) => {
       if (typeof data === 'string') text(JSON.parse(data));
@@ -122,7 +124,7 @@ export class TransportLink extends Link {
     wt.datagrams.incomingMaxAge = 200;
     this.out = out.getWriter();
     this.waiting = 0;
-    this.lines(readable.pipeThrough(new TextDecoderStream()).getReader(), greeted(this, token));
+    this.lines(readable.pipeThrough(new TextDecoderStream()).getReader(), greeted(this));
     this.datagrams(wt.datagrams.readable.getReader());
   }
 
