@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"signalbox/engine/config"
+	"signalbox/engine/ledger"
+	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 	"signalbox/engine/web"
 	"signalbox/relay"
@@ -25,6 +28,30 @@ const rawPrefix = "_raw."
 
 var errRawRoom = errors.New("not a name a room can have")
 
+// openTransport makes the certificates for browsers by WebTransport, if they may
+// come that way.
+func (e *Engine) openTransport() (err error) {
+	switch {
+	case e.cfg.WSAddr == "" || !e.cfg.WebTransport:
+		return nil
+	case e.cfg.WTCert != "":
+		if e.wtCerts, err = web.FileCerts(e.cfg.WTCert, e.cfg.WTKey); err != nil {
+			return fmt.Errorf("webtransport_cert: %w", err)
+		}
+		return nil
+	}
+	e.wtCerts, err = web.OwnCerts()
+	return err
+}
+
+// h3Cert is the certificate of ALPN h3; nil: it is not spoken.
+func (e *Engine) h3Cert() func() (*tls.Certificate, error) {
+	if e.wtCerts == nil {
+		return nil
+	}
+	return e.wtCerts.Certificate
+}
+
 // listenWeb binds the bridge's address, if there is one.
 func (e *Engine) listenWeb() error {
 	if e.cfg.WSAddr == "" {
@@ -35,6 +62,20 @@ func (e *Engine) listenWeb() error {
 		return &config.ExitError{Code: config.ExitUnavailable, Err: fmt.Errorf("ws: %w", err)}
 	}
 	e.web, e.info.WS = l, l.Addr().String()
+	opt := web.Options{Door: webDoor{e}, Origins: e.cfg.WSOrigins, Static: e.cfg.Legacy.StaticDir, Log: e.log}
+	if at, ok := l.Addr().(*net.TCPAddr); ok {
+		opt.Port = uint16(at.Port)
+	}
+	if e.wtCerts != nil {
+		opt.Transport = &web.Transport{Port: e.edge.Addr().Port(), Certs: e.wtCerts}
+	}
+	e.bridge = web.New(opt)
+	if e.wtCerts != nil {
+		e.sessions = quicnet.NewSessions(quicnet.SessionsConfig{
+			Allow: e.bridge.Allow, Serve: e.bridge.Session, Log: e.log,
+			OnPanic: func(_ *quicnet.Conn, v any, stack []byte) { e.panickedAt("browser session", v, stack) },
+		})
+	}
 	return nil
 }
 
@@ -42,7 +83,7 @@ func (e *Engine) serveWeb(ctx context.Context) error {
 	if e.web == nil {
 		return nil
 	}
-	return web.New(web.Options{Door: webDoor{e}, Origins: e.cfg.WSOrigins, Static: e.cfg.Legacy.StaticDir, Log: e.log}).Serve(ctx, e.web)
+	return e.bridge.Serve(ctx, e.web)
 }
 
 // webDoor lets browsers in by the rules for everybody.
@@ -83,7 +124,7 @@ func (d webDoor) Enter(v web.Visitor) (web.Place, error) {
 	}
 	e.events.add(view.Event{Kind: "join", Subject: clean(room), Message: fmt.Sprintf("%s (%s, a browser) joined", clean(nameOf(v.Alias, p.ID())), v.Remote)})
 	return web.Place{
-		Seat:  &webSeat{e: e, p: p, src: v.Remote.Addr(), name: nameOf(v.Alias, p.ID()), began: time.Now()},
+		Seat:  &webSeat{e: e, p: p, src: v.Remote.Addr(), name: nameOf(v.Alias, p.ID()), began: time.Now(), rxDropped: v.RxDropped},
 		Media: p.Wake(), Signals: p.SignalWake(), You: uint32(p.Num()), Voices: func() []web.VoiceEntry { return voices(p) },
 	}, nil
 }
@@ -118,13 +159,30 @@ type webSeat struct {
 	src   netip.Addr
 	name  string
 	began time.Time
+
+	rxDropped func() uint64 // nil: none ever is
+
+	// Owned by the reader.
+	lost uint64 // of rxDropped, booked
 }
 
 // Packet takes one media packet on its way through the media plane.
 func (s *webSeat) Packet(pkt []byte) {
+	s.bookLoss()
 	s.p.Saw(pkt)
 	if now := s.e.mono(); s.p.Admit(len(pkt), now) {
 		s.e.submit(now, s.src, s.p, pkt)
+	}
+}
+
+// bookLoss books what was dropped before we could see it.
+func (s *webSeat) bookLoss() {
+	if s.rxDropped == nil {
+		return
+	}
+	if n := s.rxDropped(); n > s.lost {
+		s.p.Lost(ledger.RxQueue, n-s.lost)
+		s.lost = n
 	}
 }
 
@@ -145,6 +203,7 @@ func (s *webSeat) Signal() wire.Signal {
 
 // Leave gives the place up.
 func (s *webSeat) Leave(reason string) {
+	s.bookLoss()
 	s.p.Leave(s.e.mono())
 	room := s.p.RoomName()
 	s.e.endings.add(view.Ending{

@@ -201,7 +201,7 @@ type stats struct {
 
 // TestChromium lets a real browser and a native client hear each other.
 func TestChromium(t *testing.T) {
-	for _, way := range []string{"ws"} {
+	for _, way := range []string{"ws", "wt"} {
 		t.Run(way, func(t *testing.T) {
 			b := webtest.Start(t, wav(t, micTone))
 			e := start(t, func(c *config.Config) { c.WSAddr = "127.0.0.1:0" })

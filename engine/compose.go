@@ -55,7 +55,8 @@ func (e *Engine) listenQUIC() (*quicnet.Endpoint, error) {
 	}
 	q := e.cfg.QUIC
 	edge, err := quicnet.Listen(quicnet.Config{
-		Addr: e.cfg.ListenAddr, TLSCert: tlsCert, DHTCert: dhtCert, ResetKey: e.keys.Reset, TokenKey: e.keys.Token,
+		H3Cert: e.h3Cert(),
+		Addr:   e.cfg.ListenAddr, TLSCert: tlsCert, DHTCert: dhtCert, ResetKey: e.keys.Reset, TokenKey: e.keys.Token,
 		Retry: quicnet.RetryMode(q.Retry), RetryRate: q.RetryRate, HandshakeTimeout: q.HandshakeTimeout,
 		MaxConns: q.MaxConnections, MaxPerPrefix: q.MaxPerPrefix, ExemptLoopback: e.cfg.DHT.AllowLoopback,
 		ReadTick: q.ReadTick, ReadTickAbove: q.ReadTickAbove,

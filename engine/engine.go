@@ -25,6 +25,7 @@ import (
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
 	"signalbox/engine/view"
+	"signalbox/engine/web"
 	"signalbox/relay"
 	"signalbox/relay/call"
 )
@@ -79,6 +80,9 @@ type Engine struct {
 	admin     net.Listener
 	metrics   net.Listener
 	web       net.Listener
+	bridge    *web.Server
+	wtCerts   *web.Certs // nil: no WebTransport
+	sessions  *quicnet.Sessions
 	banned    func(netip.Prefix) // what a ban ends besides media
 	ready     chan struct{}
 	wake      chan struct{} // capacity 1: publish now
@@ -184,6 +188,9 @@ func (e *Engine) open() error {
 	}
 	e.keys = keys
 	e.openAudit()
+	if err := e.openTransport(); err != nil {
+		return &config.ExitError{Code: orNoPerm(config.ExitConfig, err), Err: err}
+	}
 	if e.edge, err = e.listenQUIC(); err != nil {
 		return &config.ExitError{Code: orNoPerm(config.ExitUnavailable, err), Err: fmt.Errorf("listen on %s: %w", e.cfg.ListenAddr, err)}
 	}

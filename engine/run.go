@@ -114,6 +114,10 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 		e.endings.add(view.Ending{At: time.Now().UTC(), Kind: "other", Remote: c.RemoteAddr().String(), Reason: "source banned"})
 		return
 	}
+	if c.ALPN() == quicnet.ALPNH3 { // offered only where there are sessions
+		e.sessions.Handle(c)
+		return
+	}
 	switch sni := c.ServerName(); sni {
 	case "ping":
 		e.servePing(ctx, c)

@@ -26,11 +26,14 @@ type Config struct {
 	MetricsAddr   string        `koanf:"metrics_addr"`   // HTTP host:port; empty: off
 	WSOrigins     []string      `koanf:"ws_origins"`     // hosts whose pages may use the bridge, beside our own
 	WSAddr        string        `koanf:"ws_addr"`        // WebSocket bridge host:port; empty: off
-	LogLevel      string        `koanf:"log_level"`      // debug, info, warn, error
-	LogFormat     string        `koanf:"log_format"`     // auto, text, json
-	Theme         string        `koanf:"theme"`          // of the console: auto, dark, light, contrast, 16, mono
-	DrainTimeout  time.Duration `koanf:"drain_timeout"`  // over which TERM spreads the closes
-	MaxSessions   int           `koanf:"max_sessions"`   // participants on this node
+	WebTransport  bool          `koanf:"webtransport"`   // browsers on the QUIC port too, where WSAddr is set
+	WTCert        string        `koanf:"webtransport_cert"`
+	WTKey         string        `koanf:"webtransport_key"` // PEM; empty: certificates of our own, which browsers know by hash
+	LogLevel      string        `koanf:"log_level"`        // debug, info, warn, error
+	LogFormat     string        `koanf:"log_format"`       // auto, text, json
+	Theme         string        `koanf:"theme"`            // of the console: auto, dark, light, contrast, 16, mono
+	DrainTimeout  time.Duration `koanf:"drain_timeout"`    // over which TERM spreads the closes
+	MaxSessions   int           `koanf:"max_sessions"`     // participants on this node
 
 	SSH      SSH      `koanf:"ssh"`
 	DHT      DHT      `koanf:"dht"`
@@ -207,6 +210,7 @@ func Default() Config {
 		LogFormat:    "auto",
 		DrainTimeout: 20 * time.Second,
 		MaxSessions:  10_000,
+		WebTransport: true,
 		DHT:          DHT{LookupPaths: 1, SaveInterval: 10 * time.Minute, CacheBytes: 16 << 20, Relay: true, RelayPairs: 32, RelayBPS: 65_536},
 		Dispatch:     Dispatch{Shards: 8, Capacity: 256},
 		QUIC: QUIC{

@@ -57,6 +57,9 @@ func (c *Config) validate(o Origins) error {
 	k.addr("advertise_addr", c.AdvertiseAddr)
 	k.addr("metrics_addr", c.MetricsAddr)
 	k.addr("ws_addr", c.WSAddr)
+	if (c.WTCert == "") != (c.WTKey == "") {
+		k.fail("webtransport_cert", "and webtransport_key go together")
+	}
 	k.addr("ssh.listen", c.SSH.Listen)
 	k.addr("remote_relay", c.Legacy.RemoteRelay)
 	for _, a := range c.Legacy.ProbeTargets {
@@ -164,6 +167,9 @@ func (c *Config) warnings(o Origins) []string {
 		if from := o[w.key]; from != "" && from != originDefault {
 			out = append(out, fmt.Sprintf("%s has no effect: %s (%s)", w.key, w.why, from))
 		}
+	}
+	if c.WTCert != "" && (c.WSAddr == "" || !c.WebTransport) {
+		out = append(out, "webtransport_cert has no effect: browsers come by WebTransport only where ws_addr is set and webtransport is true")
 	}
 	if c.Legacy.StaticDir != "" && c.WSAddr == "" {
 		out = append(out, "static_dir has no effect: it is served beside the WebSocket bridge, and ws_addr is off")

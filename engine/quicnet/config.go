@@ -13,6 +13,7 @@ import (
 const (
 	ALPNWZP = "wzp"
 	ALPNDHT = "signalbox-dht/1"
+	ALPNH3  = "h3" // browsers, for WebTransport; see Sessions
 )
 
 // DefaultServerName is what a connection without SNI is taken to ask for
@@ -58,10 +59,14 @@ type Config struct {
 	// "0.0.0.0:4433" for IPv4 only; port 0 is chosen by the system.
 	Addr string
 
-	TLSCert  tls.Certificate // shown to ALPN wzp (spec wzp 1.2)
-	DHTCert  tls.Certificate // shown to and used for ALPN signalbox-dht/1; Ed25519
-	ResetKey [32]byte        // stateless reset key; zero sends none
-	TokenKey [32]byte        // key of Retry and address tokens; zero means a random one
+	TLSCert tls.Certificate // shown to ALPN wzp (spec wzp 1.2)
+	DHTCert tls.Certificate // shown to and used for ALPN signalbox-dht/1; Ed25519
+	// H3Cert is the certificate shown to ALPN h3; nil: that is not offered.
+	// Called for every handshake, it must not wait.
+	H3Cert func() (*tls.Certificate, error)
+
+	ResetKey [32]byte // stateless reset key; zero sends none
+	TokenKey [32]byte // key of Retry and address tokens; zero means a random one
 
 	Retry         RetryMode
 	RetryRate     float64 // attempts per second above which Retry begins; default 50

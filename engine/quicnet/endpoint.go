@@ -62,6 +62,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 		tr.TokenGeneratorKey = &key
 	}
 	qc := quicConfig(cfg.HandshakeTimeout)
+	qc.EnableStreamResetPartialDelivery = cfg.H3Cert != nil // WebTransport wants it; others ignore that it is offered
 	ln, err := tr.Listen(serverTLS(&cfg), qc)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("quicnet: listen on %s: %w", cfg.Addr, err), sock.Close())

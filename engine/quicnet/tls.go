@@ -22,6 +22,11 @@ func serverTLS(cfg *Config) *tls.Config {
 	// show, which is not held against them here; clients are not even asked.
 	relay := wzp.Clone()
 	relay.ClientAuth = tls.RequestClientCert
+	h3 := wzp.Clone()
+	h3.NextProtos, h3.Certificates = []string{ALPNH3}, nil
+	if cfg.H3Cert != nil {
+		h3.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.H3Cert() }
+	}
 	choose := func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if !validServerName(h.ServerName) {
 			return nil, errors.New("server name is no printable ASCII of at most 253 characters")
@@ -35,6 +40,10 @@ func serverTLS(cfg *Config) *tls.Config {
 				return wzp, nil
 			case ALPNDHT:
 				return dht, nil
+			case ALPNH3:
+				if cfg.H3Cert != nil {
+					return h3, nil
+				}
 			}
 		}
 		if t := trackOf(h.Context()); t != nil {

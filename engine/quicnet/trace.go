@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
+	h3qlog "github.com/quic-go/quic-go/http3/qlog"
 	"github.com/quic-go/quic-go/qlog"
 	"github.com/quic-go/quic-go/qlogwriter"
 )
@@ -33,6 +34,10 @@ type track struct {
 	phase     atomic.Int32
 	refs      atomic.Int32
 	alpn      atomic.Bool // the client offered no protocol we know
+
+	// Of connections of ALPNH3.
+	visit  atomic.Pointer[visit]
+	parsed atomic.Uint64 // datagrams http3 has read
 }
 
 type trackKey struct{}
@@ -60,6 +65,8 @@ func (t *track) Close() error { return nil }
 // RecordEvent implements qlogwriter.Recorder. It is called for every packet.
 func (t *track) RecordEvent(ev qlogwriter.Event) {
 	switch e := ev.(type) {
+	case h3qlog.DatagramParsed:
+		t.parsed.Add(1)
 	case qlog.DatagramDropped:
 		// The receive queue of 128 is full, or, sending, the path's limit sank
 		// after SendDatagram had accepted it.

@@ -1,5 +1,7 @@
-// Package web is the browsers' door: the WebSocket bridge GET /ws/<room> and,
-// beside it, files of a static directory (spec wzp 5.17, 5.18).
+// Package web is the browsers' door: the WebSocket bridge GET /ws/<room>,
+// WebTransport sessions /wt/<room> on the node's QUIC port and, beside the
+// bridge, a page that uses both or files of a static directory (spec wzp 5.17,
+// 5.18).
 //
 // A browser is a member of a room like any other: it comes through the same
 // Door, its packets have the same header, budget and shard, and it has a ring
@@ -59,7 +61,8 @@ const (
 	burst        = 24
 	frameMS      = 20
 	closeRefused = websocket.StatusPolicyViolation
-	maxWhy       = 120 // bytes of a reason told to a browser
+	closeCode    = uint32(closeRefused) // by WebTransport
+	maxWhy       = 120                  // bytes of a reason told to a browser
 )
 
 // Why somebody is refused.
@@ -78,6 +81,7 @@ type Visitor struct {
 	Alias       string // of the token, or else the page's own choice
 	Remote      netip.AddrPort
 	Close       func(reason string)
+	RxDropped   func() uint64 // media lost before it could be received, so far; nil: none ever is
 }
 
 // Door lets visitors in.
@@ -128,6 +132,9 @@ type Options struct {
 	Origins []string // host patterns of pages that may connect beside our own
 	Static  string   // directory served at /; empty: our own page
 	Log     *slog.Logger
+
+	Transport *Transport // the way in by WebTransport; nil: there is none
+	Port      uint16     // where the bridge listens
 }
 
 // Server is the bridge.
@@ -147,6 +154,7 @@ func New(opt Options) *Server {
 	}
 	s := &Server{opt: opt, mux: http.NewServeMux(), hosts: map[netip.Addr]int{}}
 	s.mux.HandleFunc("GET /ws/{room}", s.upgrade)
+	s.mux.HandleFunc("GET /webtransport.json", s.tellTransport)
 	if opt.Static != "" {
 		s.mux.Handle("GET /", noDots(http.FileServer(http.Dir(opt.Static))))
 	} else {
@@ -187,8 +195,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer stop()
+	defer visitors.Wait()
+	if t := s.opt.Transport; t != nil {
+		watching, halt := context.WithCancel(ctx)
+		defer halt()
+		visitors.Go(func() {
+			t.Certs.watch(watching, func(err error) { s.opt.Log.Warn("webtransport: the old certificate stays", "err", err) })
+		})
+	}
 	err := srv.Serve(&limited{Listener: l, s: s})
-	visitors.Wait()
 	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
 		return nil
 	}
@@ -208,25 +223,31 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		host := remote(c.RemoteAddr().String()).Addr()
-		l.s.mu.Lock()
-		full := l.s.hosts[host] >= perHost
-		if !full {
-			l.s.hosts[host]++
-		}
-		l.s.mu.Unlock()
-		if full {
+		gone, ok := l.s.seat(remote(c.RemoteAddr().String()).Addr())
+		if !ok {
 			_ = c.Close() // nothing was said yet
 			continue
 		}
-		return &counted{Conn: c, gone: sync.OnceFunc(func() {
-			l.s.mu.Lock()
-			defer l.s.mu.Unlock()
-			if l.s.hosts[host]--; l.s.hosts[host] <= 0 {
-				delete(l.s.hosts, host)
-			}
-		})}, nil
+		return &counted{Conn: c, gone: gone}, nil
 	}
+}
+
+// seat counts one more of an address, if it may have one more, until release is
+// called.
+func (s *Server) seat(host netip.Addr) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hosts[host] >= perHost {
+		return nil, false
+	}
+	s.hosts[host]++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.hosts[host]--; s.hosts[host] <= 0 {
+			delete(s.hosts, host)
+		}
+	}), true
 }
 
 // counted is a connection that gives its place back.
