@@ -53,6 +53,9 @@ type SessionsConfig struct {
 	// Serve has the session; it ends when Serve returns.
 	Serve func(context.Context, *Session)
 
+	// Idle is how long a connection may be without a session; default 10 s.
+	Idle time.Duration
+
 	// OnPanic is told of a panic in Serve, which ends that connection only.
 	OnPanic func(c *Conn, value any, stack []byte)
 
@@ -73,6 +76,7 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	def(&cfg.Idle, sessionTime)
 	s := &Sessions{cfg: cfg}
 	s.srv = &http3.Server{
 		Handler: http.HandlerFunc(s.request), MaxHeaderBytes: headerMax, EnableDatagrams: true,
@@ -108,7 +112,7 @@ func (s *Sessions) Handle(c *Conn) {
 	}
 	v := &visit{c: c, h3: h3, stream: make(chan sessionStream, 1)}
 	c.track.visit.Store(v)
-	idle := time.AfterFunc(sessionTime, func() {
+	idle := time.AfterFunc(s.cfg.Idle, func() {
 		if !v.session.Load() {
 			c.Close(h3NoError, "no session")
 		}
@@ -140,9 +144,8 @@ func (s *Sessions) Handle(c *Conn) {
 func (v *visit) uni(st *quic.ReceiveStream) {
 	kind, err := quicvarint.Peek(st)
 	switch {
-	case err != nil:
-	case kind == streamUni:
-		st.CancelRead(codeRejected)
+	case err != nil, kind == streamUni:
+		st.CancelRead(codeRejected) // Peek does not take a reset's error, and the stream would stay
 	default:
 		v.h3.HandleUnidirectionalStream(st)
 	}
@@ -277,6 +280,7 @@ func (s *Session) Conn() *Conn { return s.v.c }
 
 // readCapsules waits for the browser to close the session.
 func (s *Session) readCapsules() {
+	defer s.st.CancelRead(codeSessionGone)
 	for p := http3.NewCapsuleParser(s.st); ; {
 		kind, r, err := p.Next()
 		if err == nil && kind == capsuleClose && r.Remaining() >= 4 {
@@ -371,7 +375,11 @@ func (s *Session) Close(code uint32, reason string) {
 			http3.WriteCapsule(quicvarint.NewWriter(s.st), capsuleClose, append(b, reason...)) != nil || s.st.Close() != nil {
 			s.st.CancelWrite(codeSessionGone)
 		}
-		s.st.CancelRead(codeSessionGone)
+		// The browser answers with its end of the stream. To ask it to stop would
+		// overtake what was just written, and it would never know why.
+		if s.st.SetReadDeadline(time.Now().Add(sessionLinger)) != nil {
+			s.st.CancelRead(codeSessionGone)
+		}
 		s.cancel(context.Canceled)
 		select {
 		case st := <-s.v.stream: // nobody came for it

@@ -154,7 +154,7 @@ type Participant struct {
 	Fingerprint   string            `json:"fingerprint"`
 	Alias         string            `json:"alias"`
 	Remote        string            `json:"remote"`
-	Transport     string            `json:"transport"` // quic, ws, federated
+	Transport     string            `json:"transport"` // quic, ws, wt, federated
 	RelayLabel    string            `json:"relay_label"`
 	JoinedAt      time.Time         `json:"joined_at"`
 	Muted         bool              `json:"muted"`

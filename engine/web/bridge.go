@@ -144,7 +144,7 @@ func (v *visit) read(ctx context.Context) error {
 		if len(b) == 0 {
 			continue
 		}
-		if v.proto != Media {
+		if v.proto != Media && v.proto != Voice {
 			b = v.wrap(b)
 		}
 		v.place.Packet(b)

@@ -41,10 +41,9 @@ const (
 	// Raw: a binary message is passed on as it is to the room's other raw
 	// members and to nobody else. The original's bridge spoke this, with PCM.
 	Raw = "wzp.raw"
-	// Voice: a binary message from the browser is Opus data, as in Opus; one to
-	// it is a whole media packet with four bytes before it that tell the sender
-	// (relay.LabelSize). Text says, beside the signals, whose those numbers are.
-	// Our own page speaks this.
+	// Voice: as Media, and to the browser four bytes come before each packet that
+	// tell the sender (relay.LabelSize). Text says, beside the signals, whose
+	// those numbers are. Our own page speaks this.
 	Voice = "wzp.voice"
 )
 

@@ -213,9 +213,10 @@ func TestVoicesAreTold(t *testing.T) {
 	h := newHouse("")
 	c := dial(t, serve(t, Options{Door: h}), "r?alias=Grace", Voice, nil)
 	want(t, c, websocket.MessageText, ok)
-	put2(t, c, websocket.MessageBinary, "opus")
+	own := wire.AppendPacket(nil, wire.Packet{Header: wire.Header{Codec: wire.Opus24k, Seq: 3}, Payload: []byte("opus")})
+	put2(t, c, websocket.MessageBinary, string(own))
 	<-h.got
-	if p, err := wire.Parse(h.in[0]); err != nil || string(p.Payload) != "opus" || !h.visitor.Labelled || h.visitor.Alias != "Grace" {
+	if p, err := wire.Parse(h.in[0]); err != nil || p.Seq != 3 || string(p.Payload) != "opus" || !h.visitor.Labelled || h.visitor.Alias != "Grace" {
 		t.Fatalf("%+v, %v, %+v", p, err, h.visitor)
 	}
 	pkt := wire.AppendPacket([]byte{0, 0, 0, 9}, wire.Packet{Header: wire.Header{Codec: wire.Opus24k, Seq: 7}, Payload: []byte("x")})

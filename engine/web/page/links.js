@@ -1,4 +1,4 @@
-// The two ways to the relay. Both carry the protocol wzp.voice: Opus packets
+// The two ways to the relay. Both carry the protocol wzp.voice: media packets
 // up, labelled media packets down, JSON for everything else. A link calls
 // onmedia(Uint8Array), ontext(object) and, once, onend(Trouble).
 
@@ -36,6 +36,9 @@ class Link {
     this.over = false;
   }
 
+  // settled waits a little for the connection to say itself why it failed.
+  async settled() {}
+
   open(settings) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.fail(new Trouble('The relay does not answer', `No greeting by ${this.name} within ${PATIENCE / 1000} s.`)), PATIENCE);
@@ -48,7 +51,7 @@ class Link {
         if (this.joined) this.onend(trouble);
         reject(trouble);
       };
-      this.start(settings).catch((err) => this.fail(err instanceof Trouble ? err : new Trouble(`${this.name} failed`, String(err.message || err))));
+      this.start(settings).catch((err) => this.settled().then(() => err)).then((err) => err && this.fail(err instanceof Trouble ? err : new Trouble(`${this.name} failed`, String(err.message || err))));
     });
   }
 }
@@ -124,6 +127,9 @@ export class TransportLink extends Link {
     wt.datagrams.incomingMaxAge = 200;
     this.out = out.getWriter();
     this.waiting = 0;
+    if (wt.getStats) {
+      this.clock = setInterval(() => wt.getStats().then((s) => { this.rtt = s.smoothedRtt; }).catch(() => {}), 2000);
+    }
     this.lines(readable.pipeThrough(new TextDecoderStream()).getReader(), greeted(this));
     this.datagrams(wt.datagrams.readable.getReader());
   }
@@ -150,6 +156,10 @@ export class TransportLink extends Link {
     } catch { /* closed tells why */ }
   }
 
+  settled() {
+    return Promise.race([this.wt?.closed.catch(() => {}), new Promise((done) => { setTimeout(done, 500); })]);
+  }
+
   send(packet) {
     if (this.over || this.waiting > 8) {
       this.unsent++;
@@ -161,6 +171,7 @@ export class TransportLink extends Link {
 
   close() {
     this.over = true;
+    clearInterval(this.clock);
     try { this.wt?.close({ closeCode: 0, reason: 'left' }); } catch { /* closed already */ }
   }
 }

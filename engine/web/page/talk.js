@@ -11,7 +11,10 @@ const FLOOR = -100; // dBFS, of silence
 const STREAMS = 8;  // one sender's, when it stands for several
 const FAR = 200;    // packets between two streams of one sender
 const QUIET = 3000; // ms until a stream that has stopped is forgotten
+const REPORT = 50;  // packets between two quality reports, a second
 const BITRATES = { Opus6k: 12000, Opus16k: 16000, Opus24k: 24000, Opus32k: 32000, Opus48k: 48000, Opus64k: 64000 };
+
+const CODECS = { 12000: 1, 16000: 1, 24000: 0, 32000: 6, 48000: 7, 64000: 8 }; // of the media header
 
 // check throws what keeps this browser out, in words.
 export async function check() {
@@ -83,7 +86,9 @@ class Stream {
       this.node.port.postMessage(missing, [missing.buffer]);
     }
     this.next = (seq + 1) & 0xffff;
-    this.at = performance.now();
+    const now = performance.now();
+    if (this.at) this.voice.jitter += (Math.min(Math.abs(now - this.at - 20 * (ahead + 1)), 1000) - this.voice.jitter) / 16;
+    this.at = now;
     if (this.decoder.decodeQueueSize > 25) { // half a second: this machine does not keep up
       this.voice.lost++;
       return;
@@ -102,7 +107,7 @@ class Stream {
 // other relays: their streams are told apart by their numbers.
 class Voice {
   constructor(ctx, out, id) {
-    Object.assign(this, { ctx, id, packets: 0, bytes: 0, lost: 0, late: 0, streams: [] });
+    Object.assign(this, { ctx, id, packets: 0, bytes: 0, lost: 0, late: 0, jitter: 0, streams: [] });
     this.meter = analyse(ctx);
     this.meter.node.connect(out);
   }
@@ -222,11 +227,34 @@ export class Talk {
 
   send(chunk) {
     if (!this.link || this.link.over) return;
-    const packet = new Uint8Array(chunk.byteLength);
-    chunk.copyTo(packet);
+    const opus = new Uint8Array(chunk.byteLength);
+    chunk.copyTo(opus);
+    const report = this.sent % REPORT === REPORT - 1 ? this.report() : [];
+    const packet = new Uint8Array(HEADER + opus.length + report.length);
+    const view = new DataView(packet.buffer);
+    view.setUint8(0, (CODECS[this.bitrate] ?? 0) << 2 | (report.length ? 2 : 0));
+    view.setUint16(2, this.sent & 0xffff);
+    view.setUint32(4, chunk.timestamp / 1000);
+    packet.set(opus, HEADER);
+    packet.set(report, HEADER + opus.length);
     this.sent++;
     this.sentBytes += packet.length;
     this.link.send(packet);
+  }
+
+  // report is how we have heard the others since the last one: loss, round trip,
+  // jitter and a cap, a byte each.
+  report() {
+    let [came, lost, jitter] = [0, 0, 0];
+    for (const v of this.voices.values()) {
+      came += v.packets;
+      lost += v.lost;
+      jitter = Math.max(jitter, v.jitter);
+    }
+    const [d, l] = [came - (this.told?.came ?? 0), lost - (this.told?.lost ?? 0)];
+    this.told = { came, lost };
+    const loss = d + l > 0 && l > 0 && d >= 0 ? 255 * l / (d + l) : 0;
+    return [loss, (this.link.rtt ?? 0) / 4, jitter, 200].map((v) => Math.max(0, Math.min(255, Math.floor(v))));
   }
 
   async connect() {

@@ -277,17 +277,26 @@ func (p *Page) Must(script string, result any) {
 // Until asks again and again until a script's value is true.
 func (p *Page) Until(script string) {
 	p.b.t.Helper()
+	var ok bool
+	p.Value("Boolean("+script+")", &ok)
+}
+
+// Value asks again and again until a script's value is neither false nor nothing,
+// and puts it into result.
+func (p *Page) Value(script string, result any) {
+	p.b.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var err error
 	for end := time.Now().Add(callTime); time.Now().Before(end); <-tick.C {
-		var ok bool
-		if err = p.Eval("Boolean("+script+")", &ok); err == nil && ok {
+		var v json.RawMessage
+		if err = p.Eval(script, &v); err == nil && len(v) > 0 && string(v) != "false" && string(v) != "null" {
+			p.b.must(json.Unmarshal(v, result))
 			return
 		}
 	}
 	var text string
-	_ = p.Eval("document.body.innerText", &text) // only to tell more
+	_ = p.Eval("document.body.innerText + JSON.stringify(globalThis.signalbox?.stats())", &text) // only to tell more
 	p.b.t.Fatalf("gave up waiting for %s (%v); the page says:\n%s", script, err, text)
 }
 
