@@ -58,24 +58,24 @@ type reply struct {
 
 // Start runs a browser until the test ends. wav is what its microphone hears,
 // again and again; empty: a beep. A machine without Chromium skips the test.
-func Start(t testing.TB, wav string) *Browser {
-	t.Helper()
+func Start(tb testing.TB, wav string) *Browser {
+	tb.Helper()
 	path := find()
 	if path == "" {
-		t.Skipf("no Chromium here (%s): how a real browser fares is not tested", strings.Join(names, ", "))
+		tb.Skipf("no Chromium here (%s): how a real browser fares is not tested", strings.Join(names, ", "))
 	}
 	args := []string{
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
 		"--disable-background-networking", "--disable-component-update", "--mute-audio", "--remote-debugging-port=0",
 		"--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 		"--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-		"--user-data-dir=" + t.TempDir(),
+		"--user-data-dir=" + tb.TempDir(),
 	}
 	if wav != "" {
 		args = append(args, "--use-file-for-fake-audio-capture="+wav)
 	}
-	b := &Browser{t: t, waiting: map[int]chan reply{}}
-	b.connect(run(t, path, append(args, "about:blank")))
+	b := &Browser{t: tb, waiting: map[int]chan reply{}}
+	b.connect(run(tb, path, append(args, "about:blank")))
 	return b
 }
 
@@ -89,17 +89,17 @@ func find() string {
 }
 
 // run starts the program and returns where it listens.
-func run(t testing.TB, path string, args []string) string {
-	t.Helper()
+func run(tb testing.TB, path string, args []string) string {
+	tb.Helper()
 	cmd := exec.Command(path, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has children of its own
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	cmd.Env = append(os.Environ(), "HOME="+tb.TempDir())
 	out, err := cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	at, drained := make(chan string, 1), make(chan struct{})
 	go func() {
@@ -110,7 +110,7 @@ func run(t testing.TB, path string, args []string) string {
 			}
 		}
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its group, which we made; it may have ended
 		<-drained
 		_ = cmd.Wait() // was killed
@@ -119,9 +119,9 @@ func run(t testing.TB, path string, args []string) string {
 	case addr := <-at:
 		return addr
 	case <-drained:
-		t.Fatal("the browser ended at once")
+		tb.Fatal("the browser ended at once")
 	case <-time.After(startTime):
-		t.Fatalf("the browser is not ready within %v", startTime)
+		tb.Fatalf("the browser is not ready within %v", startTime)
 	}
 	return ""
 }
