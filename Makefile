@@ -1,7 +1,7 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
 
-.PHONY: test race fuzz bench compare lint shots
+.PHONY: test race fuzz bench compare lint shots cost
 test:
 	go test ./...
 race:
@@ -19,3 +19,5 @@ lint:
 	$(TOOL) golangci-lint run ./...
 shots:
 	go run ./tui/shot/cmd/signalbox-shots
+cost: # what a console costs: bytes a second and CPU
+	go run ./tui/shot/cmd/signalbox-cost

@@ -25,6 +25,7 @@ type Options struct {
 	Keys       []string      // pressed in turn; see Capture
 	Settle     time.Duration // the screen counts as drawn when it has not changed for this long; 0 is 150 ms
 	Patience   time.Duration // a screen that never rests is taken as it is after this long; 0 is 5 s
+	Raw        io.Writer     // given what the program writes, as it is; nil: nobody
 }
 
 const (
@@ -59,37 +60,21 @@ func keyBytes(key string) string {
 // settled. A key is a name (enter, esc, down, ctrl+d), "wait:300ms",
 // "until:TEXT" (the screen shows it, or Patience is over), or literal text. The program is ended by TERM, and killed if that is not enough.
 func Capture(ctx context.Context, o Options) (frame string, err error) {
-	if err := checkSize(o.Cols, o.Rows); err != nil {
-		return "", err
-	}
-	if len(o.Cmd) == 0 {
-		return "", errors.New("shot: no program to run")
-	}
-	if o.Settle == 0 {
-		o.Settle = defaultSettle
-	}
-	if o.Patience == 0 {
-		o.Patience = defaultPatience
-	}
-	t, err := startTerminal(o)
+	t, err := Start(ctx, o)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, t.end()) }()
-	if err := t.settle(ctx, o); err != nil {
+	defer func() { err = errors.Join(err, t.End()) }()
+	if err := t.Press(ctx, o.Keys...); err != nil {
 		return "", err
 	}
-	for _, k := range o.Keys {
-		if err := t.press(ctx, k, o); err != nil {
-			return "", err
-		}
-	}
-	return t.screen.Render(), nil
+	return t.Screen(), nil
 }
 
-// terminal is a running program and the screen it draws on.
-type terminal struct {
-	// Constant after startTerminal.
+// Terminal is a running program and the screen it draws on.
+type Terminal struct {
+	// Constant after Start.
+	opt    Options
 	cmd    *exec.Cmd
 	tty    *os.File
 	screen *vt.SafeEmulator // locks itself
@@ -102,14 +87,74 @@ type terminal struct {
 	drawn   bool      // something was drawn at all
 }
 
-func startTerminal(o Options) (*terminal, error) {
+// Start runs a program in a pseudo-terminal and waits until it has drawn
+// something. o.Keys are not pressed.
+func Start(ctx context.Context, o Options) (*Terminal, error) {
+	if err := checkSize(o.Cols, o.Rows); err != nil {
+		return nil, err
+	}
+	if len(o.Cmd) == 0 {
+		return nil, errors.New("shot: no program to run")
+	}
+	if o.Settle == 0 {
+		o.Settle = defaultSettle
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	t, err := startTerminal(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.settle(ctx, o); err != nil {
+		return nil, errors.Join(err, t.End())
+	}
+	return t, nil
+}
+
+// Press presses keys in turn; see Capture.
+func (t *Terminal) Press(ctx context.Context, keys ...string) error {
+	for _, k := range keys {
+		if err := t.press(ctx, k, t.opt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Screen is what the screen shows, styled; Text the same without styles.
+func (t *Terminal) Screen() string { return t.screen.Render() }
+
+// Text is what the screen shows, without styles.
+func (t *Terminal) Text() string { return t.screen.String() }
+
+// Pid is the program's process id.
+func (t *Terminal) Pid() int { return t.cmd.Process.Pid }
+
+// Ended tells whether the program has closed its side.
+func (t *Terminal) Ended() bool { return t.hasEnded() }
+
+// Resize changes the terminal's size, of which the program is told.
+func (t *Terminal) Resize(cols, rows int) error {
+	if err := checkSize(cols, rows); err != nil {
+		return err
+	}
+	t.touch(false)
+	t.screen.Resize(cols, rows)
+	if err := pty.Setsize(t.tty, &pty.Winsize{Rows: uint16(rows), Cols: uint16(cols)}); err != nil {
+		return fmt.Errorf("shot: resize: %w", err)
+	}
+	return nil
+}
+
+func startTerminal(o Options) (*Terminal, error) {
 	cmd := exec.Command(o.Cmd[0], o.Cmd[1:]...)
 	cmd.Env = append(environment(os.Environ()), o.Env...)
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: uint16(o.Rows), Cols: uint16(o.Cols)})
 	if err != nil {
 		return nil, fmt.Errorf("shot: %w", err)
 	}
-	t := &terminal{cmd: cmd, tty: tty, screen: vt.NewSafeEmulator(o.Cols, o.Rows), ended: make(chan struct{}), changed: time.Now()}
+	t := &Terminal{opt: o, cmd: cmd, tty: tty, screen: vt.NewSafeEmulator(o.Cols, o.Rows), ended: make(chan struct{}), changed: time.Now()}
 	t.screen.SetDefaultForegroundColor(ink)
 	t.screen.SetDefaultBackgroundColor(ground)
 	t.loops.Go(t.read)
@@ -129,12 +174,15 @@ func environment(env []string) []string {
 }
 
 // read puts on the screen what the program writes.
-func (t *terminal) read() {
+func (t *Terminal) read() {
 	defer close(t.ended)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := t.tty.Read(buf)
 		if n > 0 {
+			if t.opt.Raw != nil {
+				_, _ = t.opt.Raw.Write(buf[:n]) // a listener; the screen goes on without it
+			}
 			if _, err := t.screen.Write(buf[:n]); err != nil {
 				return
 			}
@@ -148,7 +196,7 @@ func (t *terminal) read() {
 
 // answer gives the program the terminal's replies. It goes on reading when the
 // program has gone: the screen waits for each reply to be taken.
-func (t *terminal) answer() {
+func (t *Terminal) answer() {
 	buf := make([]byte, 4<<10)
 	gone := false
 	for {
@@ -163,7 +211,7 @@ func (t *terminal) answer() {
 	}
 }
 
-func (t *terminal) touch(drawn bool) {
+func (t *Terminal) touch(drawn bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.changed = time.Now()
@@ -171,14 +219,14 @@ func (t *terminal) touch(drawn bool) {
 }
 
 // quiet is how long nothing has changed, and whether there is a picture yet.
-func (t *terminal) quiet() (time.Duration, bool) {
+func (t *Terminal) quiet() (time.Duration, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return time.Since(t.changed), t.drawn
 }
 
 // press presses one key and waits for what it does to the screen.
-func (t *terminal) press(ctx context.Context, key string, o Options) error {
+func (t *Terminal) press(ctx context.Context, key string, o Options) error {
 	if s, ok := strings.CutPrefix(key, "wait:"); ok {
 		d, err := time.ParseDuration(s)
 		if err != nil {
@@ -201,7 +249,7 @@ func (t *terminal) press(ctx context.Context, key string, o Options) error {
 
 // settle waits until the screen has rested for o.Settle, until the program has
 // ended, or until patience does.
-func (t *terminal) settle(ctx context.Context, o Options) error {
+func (t *Terminal) settle(ctx context.Context, o Options) error {
 	began := time.Now()
 	for {
 		rest, drawn := t.quiet()
@@ -216,7 +264,7 @@ func (t *terminal) settle(ctx context.Context, o Options) error {
 }
 
 // until waits for a text, as long as patience lasts.
-func (t *terminal) until(ctx context.Context, text string, o Options) error {
+func (t *Terminal) until(ctx context.Context, text string, o Options) error {
 	for began := time.Now(); !strings.Contains(t.screen.String(), text) && time.Since(began) < o.Patience && !t.hasEnded(); {
 		if err := t.pause(ctx, 20*time.Millisecond); err != nil {
 			return err
@@ -225,7 +273,7 @@ func (t *terminal) until(ctx context.Context, text string, o Options) error {
 	return t.settle(ctx, o)
 }
 
-func (t *terminal) hasEnded() bool {
+func (t *Terminal) hasEnded() bool {
 	select {
 	case <-t.ended:
 		return true
@@ -235,7 +283,7 @@ func (t *terminal) hasEnded() bool {
 }
 
 // pause waits for d, less if the program ends.
-func (t *terminal) pause(ctx context.Context, d time.Duration) error {
+func (t *Terminal) pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -247,9 +295,9 @@ func (t *terminal) pause(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// end ends the program and the loops. That the program was ended by a signal
+// End ends the program and the loops. That the program was ended by a signal
 // is no error.
-func (t *terminal) end() error {
+func (t *Terminal) End() error {
 	var errs []error
 	if err := t.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		errs = append(errs, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,6 +216,56 @@ func TestAViewerHasNoKeysThatAct(t *testing.T) {
 	if strings.Contains(scr.b.String(), "this is what the node would do") {
 		t.Fatal("a viewer was shown a plan")
 	}
+}
+
+// TestAPanicEndsOneSession: what goes wrong in one visitor's console is told to
+// that visitor; the other sees nothing of it.
+func TestAPanicEndsOneSession(t *testing.T) {
+	op, v := signer(t), signer(t)
+	d := open(t, line("role=operator", op, ""), line("role=viewer", v, ""))
+	seat := d.srv.opt.Seat
+	bad := &faulty{Source: sample.NewSource(sample.HotShard, 40)}
+	d.srv.opt.Seat = func(author string, r control.Role) tui.Source {
+		if r == control.Viewer {
+			return bad
+		}
+		return seat(author, r)
+	}
+	c1, err := d.dial(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c1.Close()
+	c2, err := d.dial(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c2.Close()
+	ends, scr1, _ := console(t, c1)
+	_, scr2, in2 := console(t, c2)
+	scr1.wait(t, "viewer")
+	scr2.wait(t, "operator")
+	bad.broken.Store(true)
+	var ee *gossh.ExitError
+	if err := ends.Wait(); !errors.As(err, &ee) || ee.ExitStatus() != 1 {
+		t.Errorf("the session ended with %v", err)
+	}
+	scr1.wait(t, "the node is not affected")
+	fmt.Fprint(in2, "3")
+	scr2.wait(t, "rooms, worst first")
+}
+
+// faulty fails on demand.
+type faulty struct {
+	*sample.Source
+	broken atomic.Bool
+}
+
+func (f *faulty) Snapshot() *view.Snapshot {
+	if f.broken.Load() {
+		panic("planted")
+	}
+	return f.Source.Snapshot()
 }
 
 // TestTheRoleIsThatOfTheKeyThatWasProved offers an operator's public key
