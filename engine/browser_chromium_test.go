@@ -123,8 +123,9 @@ const makeTone = `(async () => {
 	return packets;
 })()`
 
-// play sends packets as a client does, one every 20 ms, again and again.
-func play(t *testing.T, c *quicnet.Conn, packets []string) {
+// play sends packets as a client does, one every 20 ms, again and again,
+// numbered from first.
+func play(t *testing.T, c *quicnet.Conn, packets []string, first uint16) {
 	t.Helper()
 	var frames [][]byte
 	for _, p := range packets {
@@ -140,7 +141,7 @@ func play(t *testing.T, c *quicnet.Conn, packets []string) {
 		defer close(done)
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for seq := uint16(65500); ; seq++ { // over the edge of its numbers
+		for seq := first; ; seq++ {
 			pkt := wire.AppendHeader(nil, wire.Header{Codec: wire.Opus24k, Seq: seq, Timestamp: uint32(seq) * 20})
 			if c.SendDatagram(append(pkt, frames[int(seq)%len(frames)]...)) != nil {
 				return
@@ -190,9 +191,9 @@ func listen(t *testing.T, c *quicnet.Conn, n int) (packets map[uint16]string, pc
 
 // stats is what the page says of itself.
 type stats struct {
-	Way               string
-	Sent, Unsent, You int
-	Voices            []struct {
+	Way                      string
+	First, Sent, Unsent, You int
+	Voices                   []struct {
 		ID, Packets, Lost, Late, Streams int
 		Alias                            string
 		Level, Peak                      float64
@@ -219,17 +220,18 @@ func TestChromium(t *testing.T) {
 				t.Error("that is not what was played")
 			}
 			var made []string
+			var s stats
 			p.Must("made", &made)
+			p.Must("signalbox.stats()", &s)
 			for seq, packet := range packets {
-				if int(seq) >= len(made) || made[seq] != packet {
+				if n := seq - uint16(s.First); int(n) >= len(made) || made[n] != packet {
 					t.Errorf("packet %d is not, byte for byte, what the browser made", seq)
 				}
 			}
 
 			var tone []string
 			p.Must(makeTone, &tone)
-			play(t, c, tone)
-			var s stats
+			play(t, c, tone, 65500)
 			p.Value(fmt.Sprintf(`(() => {
 				const s = signalbox.stats(), v = s.voices[0];
 				return v?.packets > %d && Math.abs(v.peak - %f) < 10 && Math.abs(v.level - %f) < 3 && s;
@@ -284,6 +286,35 @@ func TestChromiumIsToldWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestChromiumHearsOtherRelays: two who talk at another relay come with one label,
+// and are decoded apart.
+func TestChromiumHearsOtherRelays(t *testing.T) {
+	b := webtest.Start(t, "")
+	ss := sites(t, 2)
+	here := ss[0].open(t, func(c *config.Config) {
+		c.WSAddr, c.Peers = "127.0.4.1:0", []config.Peer{ss[1].peer("R1")}
+	})
+	there := ss[1].open(t, func(c *config.Config) { c.Peers = []config.Peer{ss[0].peer("R0")} })
+	p := b.Open("http://"+here.Info().WS+"/?room=general&alias=Ada&source=none", 900, 700, false)
+	p.Must("signalbox.join()", nil)
+	var tone []string
+	p.Must(makeTone, &tone)
+	play(t, native(t, there, "general", "Bert", 1), tone, 100)
+	play(t, native(t, there, "general", "Cleo", 2), tone[7:], 40_000)
+	var s stats
+	p.Value(`(() => {
+		const s = signalbox.stats(), v = s.voices[0];
+		return v?.streams === 2 && v.packets > 200 && Math.abs(v.peak - 1000) < 10 && v.level > -25 && s;
+	})()`, &s)
+	var text string
+	p.Until("document.getElementById('people').innerText.includes('Cleo')")
+	p.Must("document.getElementById('people').innerText", &text)
+	if s.Way != "WebTransport" || s.Voices[0].ID != 0 || !strings.Contains(text, "Bert (R1)") {
+		t.Errorf("%+v; %s", s, text)
+	}
+	t.Logf("two at another relay: %.1f dBFS, %.0f Hz, %d packets, %d lost", s.Voices[0].Level, s.Voices[0].Peak, s.Voices[0].Packets, s.Voices[0].Lost)
+}
+
 // TestChromiumFallsBack: where no UDP passes, a page comes by WebSocket and says so.
 func TestChromiumFallsBack(t *testing.T) {
 	b := webtest.Start(t, "")
@@ -327,7 +358,7 @@ func TestChromiumPictures(t *testing.T) {
 	native(t, e, "studio", "Margaret, muted", 2)
 	var tone []string
 	light.Must(makeTone, &tone)
-	play(t, c, tone)
+	play(t, c, tone, 0)
 	for p, name := range map[*webtest.Page]string{light: "browser.png", dark: "browser-dark.png"} {
 		p.Until("signalbox.stats().voices.length > 1 && signalbox.stats().voices.every((v) => v.packets > 150 && v.level > -40)")
 		p.Shoot(filepath.Join(*pictures, name))

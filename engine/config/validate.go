@@ -58,7 +58,7 @@ func (c *Config) validate(o Origins) error {
 	k.addr("metrics_addr", c.MetricsAddr)
 	k.addr("ws_addr", c.WSAddr)
 	if (c.WTCert == "") != (c.WTKey == "") {
-		k.fail("webtransport_cert", "and webtransport_key go together")
+		k.fail("webtransport_cert", "goes with webtransport_key: set both or neither")
 	}
 	k.addr("ssh.listen", c.SSH.Listen)
 	k.addr("remote_relay", c.Legacy.RemoteRelay)

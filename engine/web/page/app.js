@@ -27,7 +27,12 @@ function shown(person) {
   return person.alias || (person.fingerprint ? person.fingerprint.slice(0, 9) : `guest ${person.id}`);
 }
 
-const COMES = { quic: 'app', ws: 'browser, WebSocket', wt: 'browser, WebTransport', federated: 'another relay' };
+// elsewhere names those at other relays, who speak with one meter.
+function elsewhere() {
+  return (talk.elsewhere || []).map((p) => `${p.alias || p.fingerprint?.slice(0, 9) || 'somebody'} (${p.relay_label})`).join(', ');
+}
+
+const COMES = { quic: 'app', ws: 'browser, WebSocket', wt: 'browser, WebTransport' };
 
 function row(person) {
   const li = document.createElement('li');
@@ -37,7 +42,7 @@ function row(person) {
   const mine = person.id === talk.you;
   li.querySelector('.face').textContent = name.trim().slice(0, 1).toUpperCase();
   li.querySelector('b').textContent = mine ? `${name} (you)` : name;
-  li.querySelector('small').textContent = COMES[person.transport] || 'by federation';
+  li.querySelector('small').textContent = person.id === 0 ? elsewhere() : COMES[person.transport] || '';
   li.querySelector('.meter').setAttribute('aria-label', `Level of ${name}`);
   return { li, bar: li.querySelector('i'), meter: li.querySelector('.meter'), db: li.querySelector('.db') };
 }
@@ -45,7 +50,7 @@ function row(person) {
 function people() {
   if (!talk) return;
   const list = [...talk.people];
-  if (talk.voices.has(0)) list.push({ id: 0, alias: '' });
+  if (talk.voices.has(0) || talk.elsewhere?.length) list.push({ id: 0 });
   rows = new Map(list.map((p) => [p.id, Object.assign(row(p), { at: rows.get(p.id)?.at })]));
   $('people').replaceChildren(...[...rows.values()].map((r) => r.li));
   const n = talk.people.length + (talk.elsewhere?.length || 0);

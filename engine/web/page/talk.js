@@ -150,6 +150,8 @@ export class Talk {
     this.you = 0;
     this.muted = false;
     this.sent = this.sentBytes = this.skipped = 0;
+    // Not from 0: at other relays voices are told apart by their numbers alone.
+    this.first = Math.floor(Math.random() * 0x10000);
     this.onchange = this.onend = this.onnote = () => {};
   }
 
@@ -233,7 +235,7 @@ export class Talk {
     const packet = new Uint8Array(HEADER + opus.length + report.length);
     const view = new DataView(packet.buffer);
     view.setUint8(0, (CODECS[this.bitrate] ?? 0) << 2 | (report.length ? 2 : 0));
-    view.setUint16(2, this.sent & 0xffff);
+    view.setUint16(2, (this.first + this.sent) & 0xffff);
     view.setUint32(4, chunk.timestamp / 1000);
     packet.set(opus, HEADER);
     packet.set(report, HEADER + opus.length);
@@ -330,7 +332,7 @@ export class Talk {
     return {
       way: this.link?.name, you: this.you, people: this.people, elsewhere: this.elsewhere?.length || 0, muted: this.muted, bitrate: this.bitrate,
       own: this.meter ? { level: this.meter.level(), peak: this.meter.peak() } : null,
-      sent: this.sent, sentBytes: this.sentBytes, unsent: (this.link?.unsent || 0) + this.skipped, voices,
+      first: this.first, sent: this.sent, sentBytes: this.sentBytes, unsent: (this.link?.unsent || 0) + this.skipped, voices,
     };
   }
 
