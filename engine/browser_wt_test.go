@@ -142,8 +142,8 @@ func TestBrowsersByQUICAreHeldToTheRules(t *testing.T) {
 	g, _ := enter(t, e, 21, "r", web.Opus)
 	s := until(t, e, "one in the room", members("r", 1))
 	do(t, e, control.Command{Kind: control.ParticipantKick, Target: s.Rooms[0].Participants[0].ID, Reason: "enough"})
-	if _, _, err := g.Ended(); err != nil {
-		t.Errorf("kicked: %v", err)
+	if code, why, err := g.Ended(); code != 0 || !strings.Contains(why, "kicked") || err != nil {
+		t.Errorf("kicked: %d %q, %v", code, why, err)
 	}
 	until(t, e, "nobody left", members("r", 0))
 	do(t, e, control.Command{Kind: control.SourceBan, Target: "127.0.6.21", Reason: "enough", TTLS: 60})

@@ -39,6 +39,7 @@ type visit struct {
 	pipe  pipe
 	proto string
 	place Place
+	told  chan string // 1 slot: the node wants it to end, and why
 
 	// Owned by the reader.
 	seq   uint16
@@ -47,9 +48,17 @@ type visit struct {
 
 // host runs one visit to its end. tick is called once a second.
 func (s *Server) host(ctx context.Context, cancel context.CancelFunc, p pipe, proto string, visitor Visitor, tick func()) {
-	v := &visit{pipe: p, proto: proto}
+	v := &visit{pipe: p, proto: proto, told: make(chan string, 1)}
 	visitor.Raw, visitor.Labelled = proto == Raw, proto == Voice
-	visitor.Close = func(string) { cancel() } // only the connection's own goroutines write to it
+	// Only the connection's own goroutines write to it: the writer says goodbye, if
+	// it is not stuck.
+	visitor.Close = func(reason string) {
+		select {
+		case v.told <- reason:
+			time.AfterFunc(farewellTime, cancel)
+		default: // told already
+		}
+	}
 	if err := s.greet(ctx, v, &visitor); err != nil {
 		p.end(true, err.Error())
 		return
@@ -61,7 +70,11 @@ func (s *Server) host(ctx context.Context, cancel context.CancelFunc, p pipe, pr
 	}
 	written := make(chan error, 1)
 	go func() {
-		written <- v.write(ctx, tick)
+		err := v.write(ctx, tick)
+		if told, ok := errors.AsType[toldError](err); ok {
+			p.end(false, told.Error())
+		}
+		written <- err
 		cancel()
 	}()
 	err = v.read(ctx)
@@ -72,9 +85,17 @@ func (s *Server) host(ctx context.Context, cancel context.CancelFunc, p pipe, pr
 	p.end(false, why)
 }
 
+// toldError is the end of a visit by the node's will.
+type toldError string
+
+func (e toldError) Error() string { return cmp.Or(string(e), "closed by us") }
+
 // reason says in words why a visit ended.
 func reason(err, werr error) string {
 	var ce websocket.CloseError
+	if told, ok := errors.AsType[toldError](werr); ok {
+		return told.Error()
+	}
 	switch {
 	case errors.As(err, &ce):
 		return fmt.Sprintf("closed by the browser: %d", ce.Code)
@@ -168,6 +189,8 @@ func (v *visit) write(ctx context.Context, tick func()) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case why := <-v.told:
+			return toldError(why)
 		case <-second.C:
 			tick()
 		case <-v.place.Signals:

@@ -53,7 +53,8 @@ var protocols = []string{Voice, Opus, Media, Raw}
 const (
 	tokenTime    = 5 * time.Second
 	writeTime    = 5 * time.Second
-	frameMax     = 4 << 10 // bytes of one message
+	farewellTime = time.Second // for a browser that is sent away to be told why
+	frameMax     = 4 << 10     // bytes of one message
 	pingsPerS    = 5
 	headerTime   = 5 * time.Second
 	perHost      = 64 // connections of one address

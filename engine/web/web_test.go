@@ -231,6 +231,25 @@ func TestVoicesAreTold(t *testing.T) {
 		`{"id":9,"alias":"\u003cada\u003e","fingerprint":"","transport":"quic"}]}`)
 }
 
+// TestSentAway: the browser is told why, once.
+func TestSentAway(t *testing.T) {
+	h := newHouse("")
+	c := dial(t, serve(t, Options{Door: h}), "r", "", nil)
+	want(t, c, websocket.MessageText, ok)
+	put2(t, c, websocket.MessageBinary, "x")
+	<-h.got // so it is in
+	for range 3 {
+		h.visitor.Close("kicked: enough")
+	}
+	_, _, err := c.Read(t.Context())
+	if ce, ok := errors.AsType[websocket.CloseError](err); !ok || ce.Code != websocket.StatusNormalClosure || ce.Reason != "kicked: enough" {
+		t.Errorf("read %v", err)
+	}
+	if why := <-h.left; why != "kicked: enough" {
+		t.Errorf("left: %s", why)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	h := newHouse("good")
 	addr := serve(t, Options{Door: h})

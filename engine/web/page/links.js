@@ -117,7 +117,8 @@ export class TransportLink extends Link {
     }
     const wt = this.wt = new WebTransport(url, options);
     wt.closed.then(({ reason }) => this.fail(this.joined ? new Trouble('The connection ended', reason || 'The relay closed it; join again.') : refusal(reason)))
-      .catch((err) => this.fail(new Trouble('WebTransport failed', `${err.message || err}. UDP port ${offer.port} may be blocked between you and the relay.`)));
+      .catch((err) => this.fail(this.joined ? new Trouble('The connection ended', `${err.message || err} The relay may have restarted; join again.`)
+        : new Trouble('WebTransport failed', `${err.message || err} UDP port ${offer.port} may be blocked between you and the relay.`)));
     await wt.ready;
     const { readable, writable } = await wt.createBidirectionalStream();
     const first = writable.getWriter();

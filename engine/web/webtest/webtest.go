@@ -60,6 +60,9 @@ type reply struct {
 // again and again; empty: a beep. A machine without Chromium skips the test.
 func Start(tb testing.TB, wav string) *Browser {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("a real browser takes seconds to start")
+	}
 	path := find()
 	if path == "" {
 		tb.Skipf("no Chromium here (%s): how a real browser fares is not tested", strings.Join(names, ", "))
