@@ -215,14 +215,19 @@ func TestChromium(t *testing.T) {
 
 			packets, pcm := listen(t, c, heardFor)
 			level, hz := sound(pcm)
-			t.Logf("native hears the browser's microphone: %.1f dBFS (played %.1f), %.0f Hz (played %.0f)", level, micLevel, hz, micTone)
+			var last uint16
+			var s stats
+			p.Must("signalbox.stats()", &s)
+			for seq := range packets {
+				last = max(last, seq-uint16(s.First))
+			}
+			t.Logf("native hears the browser's microphone: %.1f dBFS (played %.1f), %.0f Hz (played %.0f); %d packets, the last was number %d of %d, %d not sent",
+				level, micLevel, hz, micTone, len(packets), last, s.Sent, s.Unsent)
 			if math.Abs(hz-micTone) > 10 || math.Abs(level-micLevel) > 3 {
 				t.Error("that is not what was played")
 			}
 			var made []string
-			var s stats
 			p.Must("made", &made)
-			p.Must("signalbox.stats()", &s)
 			for seq, packet := range packets {
 				if n := seq - uint16(s.First); int(n) >= len(made) || made[n] != packet {
 					t.Errorf("packet %d is not, byte for byte, what the browser made", seq)
