@@ -264,7 +264,11 @@ func TestRecordsUnderChurn(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		next, tried, found := 50, 0, 0
-		for round := range 30 { // an hour; two of forty go every two minutes, two come
+		rounds := 30 // an hour; two of forty go every two minutes, two come
+		if testing.Short() {
+			rounds = 8
+		}
+		for round := range rounds {
 			for range 2 {
 				i := 10 + next%40
 				nodes[i].kill()
