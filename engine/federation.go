@@ -38,7 +38,7 @@ const sniFederation = quicnet.RelayServerName
 type federation struct {
 	// Constant after openFederation.
 	mesh *fed.Mesh
-	on   bool // the configuration has anything of it
+	on   bool // the configuration has anything of it, or lets it be found
 
 	mu       sync.Mutex // leaf; guards the fields below
 	kicks    map[string]chan struct{}
@@ -53,7 +53,7 @@ func (e *Engine) openFederation() {
 	f := &e.fed
 	f.kicks, f.proving, f.said = map[string]chan struct{}{}, map[string]time.Time{}, map[string]time.Time{}
 	f.asked = map[string]chan *wire.RouteResponse{}
-	f.on = len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
+	f.on = e.cfg.DiscoverRelays() || len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
 	cfg := fed.Config{
 		Self: state.NormalFingerprint(e.info.TLSFingerprint), LinkPPS: e.cfg.Federation.LinkPPS, RoomPPS: e.cfg.Federation.RoomPPS,
 		QueueMaxAge: e.cfg.Relay.QueueMaxAge, Event: e.event, Call: e.callFrom, Presence: e.presenceFrom, Gone: e.relayGone,
@@ -99,7 +99,7 @@ func (e *Engine) federate(ctx context.Context) {
 			e.spawn(func(ctx context.Context) { e.keepLink(ctx, peer) })
 		}
 	}
-	if e.fed.on && e.cfg.Federation.Discover {
+	if e.cfg.DiscoverRelays() && len(e.cfg.GlobalRooms) > 0 {
 		e.spawn(e.discover)
 	}
 	t := time.NewTicker(fedTick)
@@ -112,6 +112,7 @@ func (e *Engine) federate(ctx context.Context) {
 		}
 		e.guarded("federation clock", func() {
 			e.fed.mesh.Tick(e.mono())
+			e.fed.mesh.ForgetFound(e.mono(), foundIdle)
 			if e.fed.on {
 				e.tellPresence()
 			}
@@ -140,6 +141,9 @@ func (e *Engine) keepLink(ctx context.Context, p fed.Peer) {
 		return
 	}
 	for ctx.Err() == nil {
+		if _, known := m.Find(p.Fingerprint); !known {
+			return // it was found, and forgotten
+		}
 		if m.Settled(p.Fingerprint) {
 			select {
 			case <-ctx.Done():
@@ -295,7 +299,7 @@ func (e *Engine) proveInbound(ctx context.Context, c *quicnet.Conn, h *wire.Fede
 	if shown != nil && state.NormalFingerprint(state.TLSFingerprint(shown)) != claimed {
 		return up, "it claims to be another relay than its certificate says", ""
 	}
-	if !known && shown != nil && e.foundInDirectory(ctx, claimed, c.RemoteAddr()) {
+	if !known && shown != nil && e.guest(claimed) {
 		known = true
 	}
 	text := h.TLSFingerprint

@@ -1,14 +1,16 @@
 package engine
 
 import (
+	"slices"
+
 	"signalbox/relay/wire"
 )
 
 // relayWay is the hub's way to the clients of other relays.
 type relayWay struct{ e *Engine }
 
-// Route names the relay that has told of the identity, or else every relay that
-// is linked: those of the original tell of nobody.
+// Route names the relay that has told of the identity, or else every relay of
+// the configuration that is linked: those of the original tell of nobody.
 func (w relayWay) Route(fingerprint string) []string {
 	all := w.e.fed.mesh.Relays()
 	if l, ok := w.e.presence.Where(fingerprint); ok && !l.Local {
@@ -18,7 +20,10 @@ func (w relayWay) Route(fingerprint string) []string {
 			}
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(r string) bool {
+		p, ok := w.e.fed.mesh.Find(r)
+		return ok && p.Found
+	})
 }
 
 // Forward queues a call's signal for a relay.
@@ -31,8 +36,12 @@ func (e *Engine) callFrom(relay string, s wire.Signal, now int64) { e.hub.FromRe
 
 // presenceFrom takes what a signalbox has told of its clients (spec wzp 5.7).
 func (e *Engine) presenceFrom(relay string, m *wire.PresenceUpdate, now int64) {
+	p, ok := e.fed.mesh.Find(relay)
+	if ok && p.Found {
+		return // anybody could say so; the directory is asked for each call
+	}
 	addr := clean(m.RelayAddr)
-	if p, ok := e.fed.mesh.Find(relay); ok && p.URL != "" {
+	if ok && p.URL != "" {
 		addr = clean(p.URL) // where we reach it, whatever it believes
 	}
 	e.presence.Learn(relay, addr, m.Fingerprints, now)

@@ -16,7 +16,11 @@ const (
 	discoverEvery = time.Minute
 	discoverFirst = 3 * time.Second
 	discoverLimit = 20 * time.Second
-	maxFound      = 16 // relays
+	maxFound      = 16 // relays we dial because the directory lists them
+	maxGuests     = 8  // more that have come by themselves
+	maxSought     = 4  // relays that say they have a callee
+	linkPoll      = 20 * time.Millisecond
+	foundIdle     = 10 * time.Minute // without a link a relay of the directory is forgotten
 )
 
 // discover links to the relays that the DHT lists for our global rooms. Their
@@ -27,15 +31,7 @@ func (e *Engine) discover(ctx context.Context) {
 	wait := discoverFirst
 	for sleep(ctx, wait, nil) {
 		for _, p := range e.placesOfRooms(ctx) {
-			if !e.admitFound(p) {
-				continue
-			}
-			peer, ok := e.fed.mesh.Find(p.fingerprint)
-			if !ok {
-				continue
-			}
-			e.event(view.Event{Kind: "link_found", Subject: linkName(peer), Message: "the DHT lists " + linkName(peer) + " at " + peer.URL + " for one of our rooms: linking"})
-			e.spawn(func(ctx context.Context) { e.keepLink(ctx, peer) })
+			e.link(p)
 		}
 		wait = discoverEvery/2 + rand.N(discoverEvery) //nolint:gosec // jitter
 		if e.fed.mesh.Isolated() {
@@ -62,40 +58,70 @@ func (e *Engine) placesOfRooms(ctx context.Context) []found {
 			e.log.Debug("no relays found for a global room", "room", r.Name, "err", err)
 			continue
 		}
-		for _, p := range places {
-			if len(p.Addrs) > 0 {
-				out = append(out, found{state.NormalFingerprint(p.TLSFingerprint), p.NodeID, p.Addrs})
-			}
+		out = append(out, foundAt(places)...)
+	}
+	return out
+}
+
+func foundAt(places []Place) []found {
+	var out []found
+	for _, p := range places {
+		if len(p.Addrs) > 0 {
+			out = append(out, found{state.NormalFingerprint(p.TLSFingerprint), p.NodeID, p.Addrs})
 		}
 	}
 	return out
 }
 
-// admitFound lets a relay that the directory lists be linked; false when it
-// could be already, or when there are as many as there may be.
-func (e *Engine) admitFound(p found) bool {
-	if e.fed.mesh.FoundCount() >= maxFound {
-		return false
+// link links to a relay that the directory lists, unless it is known already
+// or there are as many as there may be.
+func (e *Engine) link(p found) {
+	if !e.cfg.DiscoverRelays() || e.fed.mesh.FoundCount() >= maxFound {
+		return
 	}
-	return e.fed.mesh.AddPeer(fed.Peer{
-		Fingerprint: p.fingerprint, Label: "dht-" + p.node[:min(8, len(p.node))], URL: p.addrs[0].String(), Found: true,
-	}, e.mono())
+	peer := fed.Peer{Fingerprint: p.fingerprint, Label: "dht-" + p.node[:min(8, len(p.node))], URL: p.addrs[0].String(), Found: true}
+	if !e.fed.mesh.AddPeer(peer, e.mono()) {
+		return
+	}
+	e.event(view.Event{Kind: "link_found", Subject: linkName(peer), Message: "the DHT lists " + linkName(peer) + " at " + peer.URL + " for a room or a callee of ours: linking"})
+	e.spawn(func(ctx context.Context) { e.keepLink(ctx, peer) })
 }
 
-// foundInDirectory says whether the DHT lists a relay, proved by its
-// certificate, that comes to us unannounced; if so it may be linked.
-func (e *Engine) foundInDirectory(ctx context.Context, fingerprint string, _ netip.AddrPort) bool {
-	if !e.fed.on || !e.cfg.Federation.Discover {
-		return false
+// linkedWith links to those that the directory lists and returns the
+// fingerprints of those that are linked: all of them, or as many as are when
+// ctx ends.
+func (e *Engine) linkedWith(ctx context.Context, places []Place) []string {
+	all := foundAt(places)
+	all = all[:min(len(all), maxSought)]
+	for _, p := range all {
+		e.link(p)
 	}
-	if _, ok := e.fed.mesh.Find(fingerprint); ok {
-		return true
-	}
-	for _, p := range e.placesOfRooms(ctx) {
-		if p.fingerprint == fingerprint {
-			e.admitFound(p)
-			return true
+	for {
+		var up []string
+		for _, p := range all {
+			if e.fed.mesh.Linked(p.fingerprint) {
+				up = append(up, p.fingerprint)
+			}
+		}
+		if len(up) == len(all) || !sleep(ctx, linkPoll, nil) {
+			return up
 		}
 	}
-	return false
+}
+
+// guest lets a relay link that nobody has named to us, if it has proved who it
+// is: as a client might come that nobody knows. It is given our global rooms
+// and calls to our users, and not believed who is where.
+func (e *Engine) guest(fingerprint string) bool {
+	m := e.fed.mesh
+	if !e.cfg.DiscoverRelays() {
+		return false
+	}
+	if p, ok := m.Find(fingerprint); ok {
+		return p.Found
+	}
+	if m.FoundCount() >= maxFound+maxGuests {
+		return false
+	}
+	return m.AddPeer(fed.Peer{Fingerprint: fingerprint, Label: "guest-" + fingerprint[:8], Found: true}, e.mono())
 }

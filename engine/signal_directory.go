@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"time"
-
-	"signalbox/engine/state"
 )
 
 // Looking for callees in the DHT.
@@ -17,7 +15,7 @@ const (
 // longer. Whoever comes last finds the truth, since one does it at a time; what
 // is called meanwhile does not wait.
 func (e *Engine) listUser(fingerprint string) {
-	if fingerprint == "" || !e.cfg.Signal.Directory {
+	if fingerprint == "" || !e.cfg.ListUsers() {
 		return
 	}
 	e.listUserMu.Lock()
@@ -31,10 +29,9 @@ func (e *Engine) listUser(fingerprint string) {
 	}
 }
 
-// seek looks in the DHT for relays that say they have a callee. Only those can
-// be asked that federation reaches.
+// seek looks in the DHT for relays that say they have a callee.
 func (e *Engine) seek(fingerprint, callID string) bool {
-	if !e.cfg.Signal.Directory || !e.hub.HasRemote() {
+	if !e.cfg.ListUsers() || !e.hub.HasRemote() {
 		return false
 	}
 	select {
@@ -50,13 +47,6 @@ func (e *Engine) seek(fingerprint, callID string) bool {
 		if err != nil {
 			e.log.Debug("a callee was not found in the DHT", "err", err)
 		}
-		own := state.NormalFingerprint(e.info.TLSFingerprint)
-		var relays []string
-		for _, p := range places {
-			if fp := state.NormalFingerprint(p.TLSFingerprint); fp != own {
-				relays = append(relays, fp)
-			}
-		}
-		e.hub.Found(callID, relays, e.mono())
+		e.hub.Found(callID, e.linkedWith(ctx, places), e.mono())
 	})
 }

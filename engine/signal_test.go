@@ -646,33 +646,92 @@ func TestCallToAnotherRelay(t *testing.T) {
 	}
 }
 
-// TestCalleeIsFoundInTheDHT finds a callee through the DHT, whose relay federation reaches.
+// TestCalleeIsFoundInTheDHT: two relays that have never heard of each other and
+// share no more than a third node's DHT find each other for a call.
 func TestCalleeIsFoundInTheDHT(t *testing.T) {
-	first := start(t, func(c *config.Config) { c.Signal.Directory = true })
-	second := start(t, func(c *config.Config) {
-		c.Signal.Directory = true
-		c.DHT.Join = []string{first.Info().NodeID + "@" + first.Info().Listen}
-	})
-	until(t, second, "the two know each other", func(s *view.Snapshot) bool { return s.DHT.Peers > 0 })
-	bob := phone(t, second, someone("Bob"))
-	alice := phone(t, first, someone("Alice"))
-	o := other{make(chan wire.Signal, 16)}
-	first.Calls().SetRemote(o)
-	for n := 0; ; n++ { // the record takes a moment to be where it is looked for
-		must(t, alice.Call(bob.Fingerprint(), fmt.Sprint("x", n)))
+	third := start(t, nil)
+	join := func(c *config.Config) { c.DHT.Join = []string{third.Info().NodeID + "@" + third.Info().Listen} }
+	first, second := start(t, join), start(t, join)
+	for _, e := range []*engine.Engine{first, second} {
+		until(t, e, "it knows two others", func(s *view.Snapshot) bool { return s.DHT.Peers == 2 })
+	}
+	alice, bob := phone(t, first, someone("Alice")), phone(t, second, someone("Bob"))
+	ring := func(id string) bool {
+		must(t, alice.Call(bob.Fingerprint(), id))
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		s, err := alice.Next(ctx)
-		cancel()
 		must(t, err)
-		if _, ok := s.(*wire.CallRinging); ok {
-			break
+		_, rings := s.(*wire.CallRinging)
+		if _, ends := s.(*wire.Hangup); !rings && !ends {
+			t.Fatalf("heard %T", s)
 		}
-		if _, ok := s.(*wire.Hangup); !ok || n > 200 {
-			t.Fatalf("heard %T after %d calls", s, n)
+		return rings
+	}
+	id, n := "x0", 0
+	for ; !ring(id); id = fmt.Sprint("x", n) { // the record takes a moment to be where it is looked for
+		if n++; n > 200 {
+			t.Fatal("never found")
 		}
 	}
-	if m, ok := (<-o.got).(*wire.DirectCallOffer); !ok || m.TargetFingerprint != bob.Fingerprint() {
-		t.Errorf("%+v", m)
+	if o := hears[*wire.DirectCallOffer](t, bob); o.CallID != id || o.CallerFingerprint != alice.Fingerprint() {
+		t.Errorf("%+v", o)
+	}
+	must(t, bob.Answer(id, wire.AcceptGeneric))
+	hears[*wire.DirectCallAnswer](t, alice)
+	for _, p := range []*bench.Phone{alice, bob} {
+		if s := hears[*wire.CallSetup](t, p); s.Room != "call-"+id {
+			t.Errorf("%+v", s)
+		}
+	}
+	must(t, bob.HangUp(id))
+	if h := hears[*wire.Hangup](t, alice); *h.CallID != id {
+		t.Errorf("%+v", h)
+	}
+	until(t, first, "the link is on screen", func(s *view.Snapshot) bool {
+		return len(s.Links) == 1 && s.Links[0].Verified && s.Links[0].Found
+	})
+}
+
+// TestRoomIsFoundInTheDHT: nor has anybody named one of them to the other for a
+// room they share.
+func TestRoomIsFoundInTheDHT(t *testing.T) {
+	third := start(t, nil)
+	join := func(c *config.Config) {
+		c.DHT.Join = []string{third.Info().NodeID + "@" + third.Info().Listen}
+		c.GlobalRooms = []config.GlobalRoom{{Name: "plaza"}}
+	}
+	nodes := []*engine.Engine{start(t, join), start(t, join)}
+	var cs []*bench.Caller
+	for i, e := range nodes {
+		c, err := bench.Join(t.Context(), socket(t, quicnet.ClientConfig{}), listens(e), "plaza", fmt.Sprint(i))
+		must(t, err)
+		go func() { _ = c.ReceiveLoop(t.Context(), func(time.Duration) {}) }()
+		go c.ReadSignals(t.Context())
+		cs = append(cs, c)
+	}
+	for i, e := range nodes {
+		until(t, e, "both in the room", func(*view.Snapshot) bool { return cs[i].RoomCount.Load() == 2 })
+	}
+	talk(t, cs, 20)
+	until(t, nodes[0], "both hear each other", func(*view.Snapshot) bool { return received(cs) == 40 })
+	for _, c := range cs {
+		c.Close()
+	}
+}
+
+// TestATokenKeepsRelaysOut: who asks clients for tokens does not let relays in
+// that nobody has named.
+func TestATokenKeepsRelaysOut(t *testing.T) {
+	for mode, want := range map[string]bool{config.DirectoryAuto: false, config.DirectoryOn: true, config.DirectoryOff: false} {
+		c := config.Default()
+		c.Legacy.AuthURL, c.Federation.Discover, c.Signal.Directory = "http://127.0.0.1:1/", mode, mode
+		if c.DiscoverRelays() != want || c.ListUsers() != want {
+			t.Errorf("%s: %v %v", mode, c.DiscoverRelays(), c.ListUsers())
+		}
+	}
+	if c := config.Default(); !c.DiscoverRelays() || !c.ListUsers() {
+		t.Error("a node that lets everybody in cannot be found")
 	}
 }
 

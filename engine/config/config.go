@@ -78,6 +78,26 @@ type DHT struct {
 	RelayBPS      int           `koanf:"relay_bps"`      // bytes/s for a pair, each way
 }
 
+// Whether relays and users find each other in the DHT. Auto means: as long as
+// anybody may come in anyway, which a node that asks for tokens does not let.
+const (
+	DirectoryAuto = "auto"
+	DirectoryOn   = "on"
+	DirectoryOff  = "off"
+)
+
+// ListUsers says whether users of this node are listed in the DHT, and those
+// of others looked for there.
+func (c *Config) ListUsers() bool { return c.listed(c.Signal.Directory) }
+
+// DiscoverRelays says whether this node links to relays that nobody has named
+// to it: those the DHT lists, and those that come and prove who they are.
+func (c *Config) DiscoverRelays() bool { return c.listed(c.Federation.Discover) }
+
+func (c *Config) listed(mode string) bool {
+	return mode == DirectoryOn || mode == DirectoryAuto && c.Legacy.AuthURL == "" && c.Legacy.RemoteRelay == ""
+}
+
 // RelayFor is how many pairs of peers the node relays for; 0: it is not willing.
 func (d *DHT) RelayFor() int {
 	if !d.Relay {
@@ -143,7 +163,7 @@ type Signal struct {
 	MaxClients       int           `koanf:"max_clients"`       // signalling connections
 	RingTimeout      time.Duration `koanf:"ring_timeout"`      // an offer nobody answers ends
 	RequireSignature bool          `koanf:"require_signature"` // refuse registrations that prove nothing
-	Directory        bool          `koanf:"directory"`         // list who is registered here in the DHT, and look there for who is not
+	Directory        string        `koanf:"directory"`         // list who is registered here in the DHT, and look there for who is not: auto, on, off
 	ExposePresence   bool          `koanf:"expose_presence"`   // identities on /presence, /peers and /route
 	PresenceFrom     []string      `koanf:"presence_from"`     // addresses and prefixes of relays that tell, and are told, who is where
 }
@@ -172,9 +192,9 @@ type Trusted struct {
 
 // Federation is how far other relays are trusted.
 type Federation struct {
-	Discover bool `koanf:"discover"` // link to relays that the DHT lists for our global rooms
-	LinkPPS  int  `koanf:"link_pps"` // packets/s one relay may send
-	RoomPPS  int  `koanf:"room_pps"` // packets/s one relay may send to one room
+	Discover string `koanf:"discover"` // link to relays that the DHT lists: auto, on, off
+	LinkPPS  int    `koanf:"link_pps"` // packets/s one relay may send
+	RoomPPS  int    `koanf:"room_pps"` // packets/s one relay may send to one room
 }
 
 // GlobalRoom is a room shared over federation links.
@@ -221,11 +241,11 @@ func Default() Config {
 			MaxRooms: 10_000, MaxRoomSize: 1000, ClientPPS: 400, ClientBPS: 512_000,
 			QueueCapacity: 256, QueueMaxAge: 500 * time.Millisecond,
 		},
-		Signal: Signal{MaxClients: 10_000, RingTimeout: time.Minute},
+		Signal: Signal{MaxClients: 10_000, RingTimeout: time.Minute, Directory: DirectoryAuto},
 		Auth:   Auth{Timeout: 5 * time.Second, MaxConcurrent: 32, CacheTTL: time.Minute},
 		Flight: Flight{Keep: 30 * time.Minute, MemBytes: 64 << 20, FileBytes: 256 << 20, Trace: TraceAfter},
 
-		Federation: Federation{LinkPPS: 50_000, RoomPPS: 2000},
+		Federation: Federation{Discover: DirectoryAuto, LinkPPS: 50_000, RoomPPS: 2000},
 	}
 }
 

@@ -93,6 +93,8 @@ func (c *Config) validateDispatch(k *checker) {
 }
 
 func (c *Config) validateLimits(k *checker) {
+	k.oneOf("signal.directory", c.Signal.Directory, DirectoryAuto, DirectoryOn, DirectoryOff)
+	k.oneOf("federation.discover", c.Federation.Discover, DirectoryAuto, DirectoryOn, DirectoryOff)
 	k.oneOf("quic.retry", c.QUIC.Retry, RetryAuto, RetryAlways, RetryNever)
 	between(k, "quic.retry_rate", c.QUIC.RetryRate, 1, 1e6)
 	between(k, "quic.handshake_timeout", c.QUIC.HandshakeTimeout, 100*time.Millisecond, time.Minute)

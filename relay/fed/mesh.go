@@ -384,16 +384,3 @@ func (m *Mesh) Isolated() bool {
 	}
 	return true
 }
-
-// FoundCount is how many peers the directory has given.
-func (m *Mesh) FoundCount() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := 0
-	for _, p := range m.peers {
-		if p.Found {
-			n++
-		}
-	}
-	return n
-}

@@ -79,3 +79,32 @@ const maxShown = 64
 
 // Refused are the packets refused or lost by reason, over all links.
 func (m *Mesh) Refused() ledger.Drops { return m.refused.Load() }
+
+// FoundCount is how many peers the directory has given, or have come by
+// themselves.
+func (m *Mesh) FoundCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, p := range m.peers {
+		if p.Found {
+			n++
+		}
+	}
+	return n
+}
+
+// ForgetFound takes out those of them that have had no link for so long.
+func (m *Mesh) ForgetFound(now int64, idle time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for fp, p := range m.peers {
+		if p.Found && len(p.links) == 0 && now-p.since > int64(idle) {
+			delete(m.peers, fp)
+			select {
+			case p.changed <- struct{}{}: // whoever keeps its link has nothing to keep
+			default:
+			}
+		}
+	}
+}
