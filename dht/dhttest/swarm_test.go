@@ -22,6 +22,14 @@ func grown(t *testing.T, cfg Config, n int, d time.Duration) (*Swarm, []*Peer) {
 	return s, seeds
 }
 
+// long leaves out, under -short, what takes minutes under the race detector.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes under the race detector")
+	}
+}
+
 // allFound fails the test unless every lookup of a sample finds its node and
 // all but nothing of its neighbourhood is missed.
 func allFound(t *testing.T, s *Swarm, what Sample) {
@@ -52,6 +60,7 @@ func TestThousandJoin(t *testing.T) {
 }
 
 func TestChurn(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		s, seeds := grown(t, Config{Seed: 2}, 150, 2*time.Minute)
 		s.Sleep(10 * time.Minute)
@@ -149,6 +158,7 @@ func TestDeadAreForgottenEverywhere(t *testing.T) {
 // all have been started in the same second (the original: 100 times the mean,
 // an hour after the start).
 func TestMaintenanceComesInNoWaves(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := grown(t, Config{Seed: 6}, 150, time.Second)
 		s.Sleep(5 * time.Minute)
@@ -213,6 +223,7 @@ func TestNATs(t *testing.T) {
 // What a node costs: the bound leaves margin for what a
 // small network does not spread: 10,000 nodes have more links each.
 func TestMemoryPerNode(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		heap0, stacks0 := Memory()
 		const n = 200
