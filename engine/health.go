@@ -308,7 +308,7 @@ func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
 		return []view.Cause{{
 			Severity: view.Warn, Pane: "routing", Subject: "routing table",
 			Message: fmt.Sprintf("%d of %d contacts do not answer any more", d.Suspect, d.Peers),
-			Remedy:  "E evicts them, f looks for others (routing pane); if our own network is the cause, mend that: they come back",
+			Remedy:  "E evicts them, f looks for others (routing pane); or is our own network cut?",
 		}}
 	}
 	return nil

@@ -97,7 +97,11 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 	ln := cell.NewLine(st, m.w-rw-1)
 	name := "signalbox"
 	if m.opt.Title != "" {
-		name += " " + cell.Name(m.opt.Title, 16)
+		w := 16
+		if m.w >= 100 {
+			w = 24
+		}
+		name += " " + cell.Name(m.opt.Title, w)
 	}
 	ln.Add(style.Focus, name).Space(1)
 	people := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,16 +169,24 @@ func (m *Model) onPlan(msg planMsg) {
 		return
 	}
 	p.stage = ready
+	var common []string
 	for _, a := range msg.res {
 		if why := words(a, m.opt.Timeout); why != "" {
 			p.stage, p.say, p.field = refused, why, noField
 		}
-		for _, ln := range a.res.Plan {
-			if len(p.in.Cmds) > 1 {
-				ln = a.cmd.Target + ": " + ln
+		for i, ln := range a.res.Plan {
+			switch {
+			case len(p.in.Cmds) == 1:
+				p.plan = append(p.plan, cell.Clean(ln))
+			case i == 0: // what is done to each, and what is said of all of them once
+				p.plan = append(p.plan, cell.Name(a.cmd.Target, 14)+": "+cell.Clean(ln))
+			case !slices.Contains(common, ln):
+				common = append(common, ln)
 			}
-			p.plan = append(p.plan, cell.Clean(ln))
 		}
+	}
+	for _, ln := range common {
+		p.plan = append(p.plan, cell.Clean(ln))
 	}
 	if p.stage == ready && len(p.plan) == 0 {
 		p.plan = []string{"the node names no particulars"}

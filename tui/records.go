@@ -57,7 +57,7 @@ func (m *Model) explain(args []string) tea.Cmd {
 		x, err := src.Explain(ctx, args[0], args[1])
 		return func() {
 			m.openBox(&box{
-				title: "why " + cell.Name(x.To, 24) + " hears " + cell.Name(x.From, 24) + " or not", width: 110,
+				title: "why " + m.nameOf(x.To) + " hears " + m.nameOf(x.From) + " or not", width: 110,
 				rows: func(w int, st *style.Set) []string { return hopRows(&x, w, st) },
 				foot: func() string { return "as of " + m.opt.Now().UTC().Format("15:04:05") + "; esc closes" },
 			})
@@ -95,6 +95,19 @@ func (m *Model) explainKey() key.Row {
 	}
 	r.Send = line
 	return r
+}
+
+// nameOf is what an operator calls a participant.
+func (m *Model) nameOf(id string) string {
+	s := m.data().Snap
+	for i := range s.Rooms {
+		for j := range s.Rooms[i].Participants {
+			if p := &s.Rooms[i].Participants[j]; p.ID == id && p.Alias != "" {
+				return cell.Name(p.Alias, 24)
+			}
+		}
+	}
+	return cell.Name(id, 24)
 }
 
 // markedMember is the participant under the cursor of the open pane.
@@ -165,7 +178,11 @@ func trailRows(recs []view.Audit, w int, st *style.Set) []string {
 			s, sign = style.Bad, st.Glyph.Bad
 		}
 		ln := cell.NewLine(st, w).Add(style.Dim, a.At.UTC().Format("01-02 15:04:05 ")).Add(s, sign+" ")
-		ln.Add(style.Strong, cell.Name(a.Kind, 20)+" ").Add(style.Text, cell.Name(a.Target, 32)+" ").Add(style.Dim, "by "+cell.Name(a.Author, 30))
+		ln.Add(style.Strong, cell.Name(a.Kind, 20)+" ")
+		if a.Target != "" {
+			ln.Add(style.Text, cell.Name(a.Target, 32)+" ")
+		}
+		ln.Add(style.Dim, "by "+cell.Name(a.Author, 30))
 		if a.Reason != "" {
 			ln.Add(style.Text, "  "+cell.Clean(a.Reason))
 		}

@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"signalbox/engine/config"
+	"signalbox/tui"
 )
 
 // manCommand writes the man pages: section 1 from the tree of commands,
-// section 5 from the table of settings.
+// section 5 from the table of settings, section 7 from the table of keys.
 func (a *app) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "Write the man pages into a directory", Args: cobra.ExactArgs(1), Hidden: true,
@@ -27,9 +28,27 @@ func (a *app) manCommand() *cobra.Command {
 			if err := os.WriteFile(filepath.Join(args[0], "signalbox.toml.5"), []byte(configPage()), 0o644); err != nil {
 				return config.Exit(config.ExitCantCreate, "man pages: %w", err)
 			}
+			if err := os.WriteFile(filepath.Join(args[0], "signalbox-console.7"), []byte(consolePage()), 0o644); err != nil {
+				return config.Exit(config.ExitCantCreate, "man pages: %w", err)
+			}
 			return nil
 		},
 	}
+}
+
+// consolePage is signalbox-console(7): the keys, from the table that the help on
+// screen is made of.
+func consolePage() string {
+	var b strings.Builder
+	b.WriteString(".TH \"SIGNALBOX-CONSOLE\" \"7\" \"\" \"signalbox\" \"Signalbox\"\n.SH NAME\nsignalbox-console \\- keys of the console\n.SH DESCRIPTION\n")
+	b.WriteString("The console of signalbox run, attach, demo and replay, and over SSH. Nothing is changed before the node has shown its plan and y was pressed.\n")
+	for _, c := range tui.Manual() {
+		fmt.Fprintf(&b, ".SH %s\n", strings.ToUpper(roff(c.Title)))
+		for _, k := range c.Keys {
+			fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(k.Key), roff(k.Help))
+		}
+	}
+	return b.String()
 }
 
 // configPage is signalbox.toml(5).
@@ -57,6 +76,7 @@ func configPage() string {
 
 // roff escapes what the formatter would take for its own.
 func roff(s string) string {
+	s = strings.ReplaceAll(s, "\n", " ")
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {
 		s = `\&` + s

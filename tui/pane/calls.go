@@ -305,7 +305,7 @@ func (p *Calls) tokens(ln *cell.Line) string {
 }
 
 func (p *Calls) callTable(w, h int, st *style.Set) []string {
-	t := table{l: &p.calls, nocurs: p.people, empty: "no call matches; with no filter: nobody calls anybody", cols: []col{
+	t := table{l: &p.calls, nocurs: p.people, filter: p.filter, empty: "nobody calls anybody", cols: []col{
 		{head: "state", w: 10},
 		{head: "age", w: 6, right: true},
 		{head: "caller", w: max(10, min(24, (w-44)/2))},
@@ -344,7 +344,7 @@ func where(c *view.Call) string {
 }
 
 func (p *Calls) clientTable(w, h int, st *style.Set) []string {
-	t := table{l: &p.clients, nocurs: !p.people, empty: "nobody matches; with no filter: nobody is registered", cols: []col{
+	t := table{l: &p.clients, nocurs: !p.people, filter: p.filter, empty: "nobody is registered for calls", cols: []col{
 		{head: "name", w: max(12, min(28, w-58))},
 		{head: "state", w: 9},
 		{head: "calls", w: 5, right: true},

@@ -259,17 +259,20 @@ func worstRooms(d *Data) []int {
 // weakest finds who holds a room down: the one the judge names, or else the
 // worst by our own judgement.
 func weakest(d *Data, r *view.Room) *view.Participant {
-	var worst *view.Participant
-	best := fine
+	var worst, named *view.Participant
+	best, nlv := fine, fine
 	for i := range r.Participants {
 		p := &r.Participants[i]
-		if r.Weakest != "" && p.ID == r.Weakest {
-			return p
-		}
 		lv, _, _ := judgePart(d, p)
+		if r.Weakest != "" && p.ID == r.Weakest {
+			named, nlv = p, lv
+		}
 		if worst == nil || lv > best || lv == best && p.LossPct > worst.LossPct {
 			worst, best = p, lv
 		}
+	}
+	if named != nil && (nlv > fine || best == fine) {
+		return named
 	}
 	return worst
 }

@@ -184,7 +184,7 @@ func (p *Links) Draw(w, h int, st *style.Set) []string {
 }
 
 func (p *Links) table(w, h int, st *style.Set) []string {
-	t := table{l: &p.l, empty: "no link matches; with no filter: none is configured ([[peers]], [[trusted]])", cols: []col{
+	t := table{l: &p.l, filter: p.filter, empty: "no link is configured ([[peers]], [[trusted]])", cols: []col{
 		{head: "relay", w: max(14, min(24, w-58))},
 		{head: "state", w: 10},
 		{head: "proof", w: 8},
@@ -196,7 +196,7 @@ func (p *Links) table(w, h int, st *style.Set) []string {
 		{head: "drop/s", w: 6, right: true},
 		{head: "rooms", w: 5, right: true, min: 100},
 		{head: "traffic", w: 24, min: 160},
-		{head: "why", w: 0, min: 100},
+		{head: "why", w: 0, min: 140},
 	}}
 	t.row = func(id string) []cellText {
 		l := p.link(id)

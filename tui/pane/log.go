@@ -2,7 +2,6 @@ package pane
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"signalbox/engine/control"
@@ -106,7 +105,7 @@ func (p *Log) Draw(w, h int, st *style.Set) []string {
 }
 
 func (p *Log) force(w, h int, st *style.Set) []string {
-	t := table{l: &p.l, empty: "nothing an operator has changed is in force", cols: []col{
+	t := table{l: &p.l, filter: p.filter, empty: "nothing an operator has changed is in force", cols: []col{
 		{head: "what", w: 18}, {head: "target", w: max(16, w/5)}, {head: "since", w: 7, right: true}, {head: "ends in", w: 8, right: true}, {head: "by", w: 14}, {head: "reason", w: 0},
 	}}
 	t.row = func(id string) []cellText {
@@ -124,7 +123,7 @@ func (p *Log) force(w, h int, st *style.Set) []string {
 		}
 	}
 	u := p.undo(p.l.sel)
-	if u == nil || h < 4 {
+	if u == nil || h < 3 {
 		return t.draw(w, h, st)
 	}
 	why := "no reason was given"
@@ -170,7 +169,7 @@ func args(m map[string]any) string {
 	var b strings.Builder
 	for _, k := range []string{"tier", "pps"} {
 		if v, ok := m[k]; ok {
-			fmt.Fprintf(&b, " %s=%s", k, strconv.Quote(fmt.Sprint(v)))
+			fmt.Fprintf(&b, " %s=%s", k, cell.Name(fmt.Sprint(v), 16))
 		}
 	}
 	return b.String()

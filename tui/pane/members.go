@@ -232,7 +232,11 @@ func (p *Rooms) aboutMember(r *view.Room, m *view.Participant, w, h int, st *sty
 	}
 	says := label("they say").Add(style.Text, report)
 	if m.ID == r.Weakest && r.Weakest != "" {
-		says.Add(style.Warn, "   holds the room's tier down")
+		if lv == fine {
+			says.Add(style.Dim, "   sets the room's tier")
+		} else {
+			says.Add(style.Warn, "   holds the room's tier down")
+		}
 	}
 	out = append(out, says.String())
 	if lately := p.lately(m, w, st); lately != "" && h-len(out) > 2 {
@@ -258,6 +262,10 @@ func (p *Rooms) lately(m *view.Participant, w int, st *style.Set) string {
 	}
 	n = min(n, len(loss))
 	part := func(ln *cell.Line, name string, vals []float64, top float64, s style.Style, worst string) {
+		if highest(vals[len(vals)-n:]) == 0 {
+			ln.Add(style.Dim, name+" ").Add(s, "none  ")
+			return
+		}
 		ln.Add(style.Dim, name+" ").Add(s, cell.Spark(&st.Glyph, vals, n, top)).Add(style.Dim, " worst "+worst+"  ")
 	}
 	wl, wr := highest(loss[len(loss)-n:]), highest(rtt[len(rtt)-n:])

@@ -176,7 +176,9 @@ func chart(vals []float64, name string, top float64, s style.Style, w, h int, st
 	shown := vals[max(0, len(vals)-max(0, w-axis-1)):]
 	if top <= 0 {
 		for _, v := range shown {
-			top = max(top, v)
+			if v > top { // a gap is NaN, which max would keep
+				top = v
+			}
 		}
 		top = cell.NiceTop(top)
 	}

@@ -139,7 +139,7 @@ func (p *Rooms) find(subject string) bool {
 		r := &p.d.Snap.Rooms[i]
 		for j := range r.Participants {
 			m := &r.Participants[j]
-			if m.ID == subject || m.Alias == subject || m.Fingerprint != "" && m.Fingerprint == subject {
+			if m.ID == subject || m.Alias == subject || subject == r.Name+"/"+m.Alias || subject == r.Name+"/"+m.ID || m.Fingerprint != "" && m.Fingerprint == subject {
 				p.l.pick(r.Name)
 				p.enter(r.Name)
 				return p.m.pick(m.ID)
@@ -243,7 +243,7 @@ func (p *Rooms) Draw(w, h int, st *style.Set) []string {
 }
 
 func (p *Rooms) roomTable(w, h int, st *style.Set) []string {
-	t := table{l: &p.l, empty: "no room matches; with no filter: nobody is in a call", cols: []col{
+	t := table{l: &p.l, filter: p.filter, empty: "no rooms: nobody is in a call", cols: []col{
 		{head: "room", w: 0},
 		{head: "size", w: 4, right: true},
 		{head: "tier", w: 13},

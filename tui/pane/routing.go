@@ -175,7 +175,7 @@ func (p *Routing) pick(arg string) bool {
 	}
 	p.onLookups = false
 	p.Apply(p.d)
-	return p.peers.pick(arg)
+	return p.peers.pick(arg) || len(arg) < 64 // a cause about the whole table has no row
 }
 
 // back leaves the innermost thing that is open.
@@ -413,7 +413,7 @@ func bucketWords(k *view.Bucket) string {
 }
 
 func (p *Routing) table(w, h int, st *style.Set) []string {
-	t := table{l: &p.peers, empty: "no contact matches; with no filter: the table is empty", cols: []col{
+	t := table{l: &p.peers, filter: p.filter, empty: "the table is empty: nobody is known", cols: []col{
 		{head: "peer", w: min(64, max(16, w/5))},
 		{head: "state", w: 9},
 		{head: "bucket", w: 6, right: true},

@@ -45,7 +45,11 @@ func (p *Routing) words(w int, st *style.Set) []string {
 	para("diversity", lv, text)
 	lv, text = freshness(t)
 	para("freshness", lv, text)
-	para("lookups", over(failPct(t.Lookups.OK, t.Lookups.Failed), 10, 40), fmt.Sprintf("%s, %s ok, %s failed, p50 %s, p99 %s, %.0f hops",
+	judged := fine
+	if t.Lookups.OK+t.Lookups.Failed >= 20 { // fewer say nothing by their share: the first ones of a node find nobody
+		judged = over(failPct(t.Lookups.OK, t.Lookups.Failed), 10, 40)
+	}
+	para("lookups", judged, fmt.Sprintf("%s, %s ok, %s failed, p50 %s, p99 %s, %.0f hops",
 		activeWords(&t.Lookups), n(t.Lookups.OK), n(t.Lookups.Failed), cell.Millis(t.Lookups.P50MS), cell.Millis(t.Lookups.P99MS), t.Lookups.HopsP50))
 	para("requests", over(failPct(t.RPC.OK, t.RPC.Timeout), 10, 40), fmt.Sprintf("%s ok, %s timed out, %s refused, %d waiting; strays: %s",
 		n(t.RPC.OK), n(t.RPC.Timeout), n(t.RPC.Refused), t.RPC.Pending, reasonWords(t.RPC.Stray)))

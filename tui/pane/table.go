@@ -159,6 +159,7 @@ type table struct {
 	l      *list
 	row    func(id string) []cellText
 	empty  string // said when there are no rows
+	filter string // in force: then there are rows it does not match
 	nocurs bool   // the table does not have the cursor
 	nohead bool
 }
@@ -218,7 +219,7 @@ func (t *table) draw(w, h int, st *style.Set) []string {
 		out = append(out, ln.String())
 	}
 	if len(t.l.ids) == 0 {
-		out = append(out, cell.NewLine(st, w).Space(2).Add(style.Dim, t.empty).String())
+		out = append(out, cell.NewLine(st, w).Space(2).Add(style.Dim, t.nothing()).String())
 		return cell.Block(out, w, h)
 	}
 	rows := h - len(out)
@@ -285,4 +286,12 @@ func match(filter string, fields ...string) bool {
 		}
 	}
 	return not
+}
+
+// nothing says why there are no rows.
+func (t *table) nothing() string {
+	if t.filter != "" {
+		return "nothing matches the filter; esc takes it away"
+	}
+	return t.empty
 }

@@ -25,10 +25,12 @@ type Options struct {
 	Keys       []string      // pressed in turn; see Capture
 	Settle     time.Duration // the screen counts as drawn when it has not changed for this long; 0 is 150 ms
 	Patience   time.Duration // a screen that never rests is taken as it is after this long; 0 is 5 s
+	Light      bool          // the terminal has a light ground, and says so
 	Raw        io.Writer     // given what the program writes, as it is; nil: nobody
 }
 
 const (
+	escape          = 300 * time.Millisecond
 	defaultSettle   = 150 * time.Millisecond
 	defaultPatience = 5 * time.Second
 	grace           = 10 * time.Second // for the program to end after TERM
@@ -155,8 +157,9 @@ func startTerminal(o Options) (*Terminal, error) {
 		return nil, fmt.Errorf("shot: %w", err)
 	}
 	t := &Terminal{opt: o, cmd: cmd, tty: tty, screen: vt.NewSafeEmulator(o.Cols, o.Rows), ended: make(chan struct{}), changed: time.Now()}
-	t.screen.SetDefaultForegroundColor(ink)
-	t.screen.SetDefaultBackgroundColor(ground)
+	on := sheetOf(o.Light)
+	t.screen.SetDefaultForegroundColor(on.ink)
+	t.screen.SetDefaultBackgroundColor(on.ground)
 	t.loops.Go(t.read)
 	t.loops.Go(t.answer)
 	return t, nil
@@ -243,6 +246,11 @@ func (t *Terminal) press(ctx context.Context, key string, o Options) error {
 	t.touch(false)
 	if _, err := io.WriteString(t.tty, keyBytes(key)); err != nil {
 		return fmt.Errorf("shot: key %q: %w", key, err)
+	}
+	if key == "esc" { // what follows at once would be read as one key with it
+		if err := t.pause(ctx, escape); err != nil {
+			return err
+		}
 	}
 	return t.settle(ctx, o)
 }

@@ -34,11 +34,20 @@ const (
 	margin   = 6 // pixels around the grid
 )
 
-// The ground the program's own colours are seen on.
+// sheet is what the program's own colours are seen on.
+type sheet struct{ ground, ink color.RGBA }
+
 var (
-	ground = color.RGBA{0x0f, 0x14, 0x19, 0xff}
-	ink    = color.RGBA{0xc5, 0xc8, 0xc6, 0xff}
+	darkSheet  = sheet{color.RGBA{0x0f, 0x14, 0x19, 0xff}, color.RGBA{0xc5, 0xc8, 0xc6, 0xff}}
+	lightSheet = sheet{color.RGBA{0xfb, 0xfa, 0xf5, 0xff}, color.RGBA{0x26, 0x2a, 0x2e, 0xff}}
 )
+
+func sheetOf(light bool) sheet {
+	if light {
+		return lightSheet
+	}
+	return darkSheet
+}
 
 // basic are the 16 colours every terminal theme sets for itself.
 var basic = [16]color.RGBA{
@@ -68,6 +77,15 @@ var ErrSize = errors.New("shot: size out of bounds")
 // and Capture give them; what does not fit is cut off. px is the font size in
 // pixels.
 func PNG(w io.Writer, frame string, cols, rows, px int) error {
+	return paint(w, frame, cols, rows, px, darkSheet)
+}
+
+// LightPNG is PNG on a light ground.
+func LightPNG(w io.Writer, frame string, cols, rows, px int) error {
+	return paint(w, frame, cols, rows, px, lightSheet)
+}
+
+func paint(w io.Writer, frame string, cols, rows, px int, on sheet) error {
 	if err := checkSize(cols, rows); err != nil {
 		return err
 	}
@@ -86,8 +104,8 @@ func PNG(w io.Writer, frame string, cols, rows, px int) error {
 	if _, err := screen.WriteString(ansi.ResetModeAutoWrap + strings.Join(lines, "\r\n")); err != nil {
 		return fmt.Errorf("shot: %w", err)
 	}
-	p := painter{fs: fs, img: image.NewRGBA(image.Rect(0, 0, cols*fs.w+2*margin, rows*fs.h+2*margin))}
-	p.fill(p.img.Bounds(), ground)
+	p := painter{fs: fs, on: on, img: image.NewRGBA(image.Rect(0, 0, cols*fs.w+2*margin, rows*fs.h+2*margin))}
+	p.fill(p.img.Bounds(), on.ground)
 	for y := range rows {
 		for x := range cols {
 			if c := screen.CellAt(x, y); c != nil && c.Width > 0 {
@@ -95,7 +113,8 @@ func PNG(w io.Writer, frame string, cols, rows, px int) error {
 			}
 		}
 	}
-	if err := png.Encode(w, p.img); err != nil {
+	enc := png.Encoder{CompressionLevel: png.BestCompression}
+	if err := enc.Encode(w, p.img); err != nil {
 		return fmt.Errorf("shot: %w", err)
 	}
 	return nil
@@ -128,6 +147,7 @@ func checkSize(cols, rows int) error {
 // painter puts cells on an image.
 type painter struct {
 	fs  *faces
+	on  sheet
 	img *image.RGBA
 }
 
@@ -137,7 +157,7 @@ func (p *painter) fill(r image.Rectangle, c color.RGBA) {
 
 // cell paints one cell: ground, glyph, lines through and under it.
 func (p *painter) cell(c *uv.Cell, x, y int) {
-	fg, bg := rgba(c.Style.Fg, ink), rgba(c.Style.Bg, ground)
+	fg, bg := rgba(c.Style.Fg, p.on.ink), rgba(c.Style.Bg, p.on.ground)
 	attrs := c.Style.Attrs
 	if attrs&uv.AttrReverse != 0 {
 		fg, bg = bg, fg
@@ -147,7 +167,7 @@ func (p *painter) cell(c *uv.Cell, x, y int) {
 	}
 	left, top := margin+x*p.fs.w, margin+y*p.fs.h
 	box := image.Rect(left, top, left+c.Width*p.fs.w, top+p.fs.h)
-	if bg != ground {
+	if bg != p.on.ground {
 		p.fill(box, bg)
 	}
 	if c.Content != "" && c.Content != " " && attrs&uv.AttrConceal == 0 {

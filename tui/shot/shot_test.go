@@ -15,6 +15,9 @@ import (
 
 const testPx = 14
 
+// What pictures are painted on here.
+var ink, ground = darkSheet.ink, darkSheet.ground
+
 func picture(t *testing.T, frame string, cols, rows int) image.Image {
 	t.Helper()
 	var b bytes.Buffer

@@ -48,7 +48,7 @@ func run(ctx context.Context, d time.Duration) (err error) {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
-	fmt.Printf("%-28s %-9s %12s %12s\n", "node", "size", "bytes/s", "cpu % core")
+	fmt.Fprintf(os.Stdout, "%-28s %-9s %12s %12s\n", "node", "size", "bytes/s", "cpu % core")
 	for _, c := range []struct {
 		name       string
 		args       []string
@@ -104,7 +104,7 @@ func measure(ctx context.Context, bin, name string, args []string, cols, rows in
 		return err
 	}
 	s := time.Since(at).Seconds()
-	fmt.Printf("%-28s %-9s %12.0f %12.2f\n", name, fmt.Sprintf("%dx%d", cols, rows), float64(sent.Load()-b0)/s, 100*(cpu(t.Pid())-c0).Seconds()/s)
+	fmt.Fprintf(os.Stdout, "%-28s %-9s %12.0f %12.2f\n", name, fmt.Sprintf("%dx%d", cols, rows), float64(sent.Load()-b0)/s, 100*(cpu(t.Pid())-c0).Seconds()/s)
 	return nil
 }
 

@@ -1,10 +1,10 @@
-// Signalbox-shots makes screenshots/ anew from real runs of the demo: all
-// pictures, or those whose names begin with one of its arguments.
+// Signalbox-shots makes screenshots/ and docs/tour.md anew from real runs of
+// the demo: all stories, or those whose names begin with one of its arguments.
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,50 +12,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"signalbox/tui/shot"
 )
 
-// picture is one file of screenshots/.
-type picture struct {
-	name       string
-	scenario   string
-	cols, rows int
-	keys       []string
-	env        []string
-}
-
-var pictures = []picture{
-	{"overview", "calm", 120, 40, []string{"wait:12s"}, nil},
-	{"overview-80x24", "bad-room", 80, 24, []string{"wait:14s"}, nil},
-	{"overview-200x50", "bad-room", 200, 50, []string{"wait:14s"}, nil},
-	{"shards-hot", "hot-shard", 120, 40, []string{"wait:10s", "2", "wait:2s"}, nil},
-	{"shards-hot-80x24", "hot-shard", 80, 24, []string{"wait:10s", "2", "wait:2s"}, nil},
-	{"shards-throttle-plan", "hot-shard", 120, 40, []string{"wait:10s", "2", "wait:1s", "t", "wait:1s"}, nil},
-	{"rooms", "bad-room", 120, 40, []string{"wait:14s", "3", "wait:2s"}, nil},
-	{"room-bad", "bad-room", 120, 40, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
-	{"room-bad-80x24", "bad-room", 80, 24, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
-	{"routing", "calm", 120, 40, []string{"wait:10s", "4", "wait:2s"}, nil},
-	{"shards-hot-200x50", "hot-shard", 200, 50, []string{"wait:10s", "2", "wait:2s"}, nil},
-	{"room-bad-200x50", "bad-room", 200, 50, []string{"wait:14s", "3", "wait:1s", "enter", "wait:1s"}, nil},
-	{"routing-200x50", "calm", 200, 50, []string{"wait:10s", "4", "wait:2s"}, nil},
-	{"routing-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:2s"}, nil},
-	{"routing-trace", "calm", 120, 40, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "until:nothing has been changed yet", "y", "until:stands", "wait:2s"}, nil},
-	{"routing-trace-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:1s", "t", "ctrl+u", "routing.trace room:radio", "enter", "until:nothing has been changed yet", "y", "until:stands", "wait:2s"}, nil},
-	{"routing-contact", "calm", 120, 40, []string{"wait:10s", "4", "wait:1s", "enter", "wait:1s"}, nil},
-	{"routing-nocolor-80x24", "calm", 80, 24, []string{"wait:10s", "4", "wait:2s"}, []string{"NO_COLOR=yes"}},
-	{"events", "bad-room", 120, 40, []string{"wait:14s", "5", "wait:2s"}, nil},
-	{"help", "calm", 120, 40, []string{"wait:6s", "2", "wait:1s", "?", "wait:1s"}, nil},
-	{"overview-nocolor-80x24", "bad-room", 80, 24, []string{"wait:14s"}, []string{"NO_COLOR=yes"}},
-}
-
-// fontPx is the pictures' font size in pixels.
-const fontPx = 14
+// atOnce is how many demos run at the same time: one, since each is to show its
+// own fault and not that the machine is busy.
+const atOnce = 1
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx)
+	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "signalbox-shots:", err)
@@ -63,14 +32,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, prefixes []string) (err error) {
 	dir, err := os.MkdirTemp("", "signalbox-shots-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bin := filepath.Join(dir, "signalbox")
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin, ".")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", bin, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
@@ -79,35 +48,80 @@ func run(ctx context.Context) error {
 	if err := os.MkdirAll("screenshots", 0o755); err != nil {
 		return err
 	}
-	for _, p := range pictures {
-		if !wanted(p.name, os.Args[1:]) {
+	g, err := shot.OpenGallery("screenshots")
+	if err != nil {
+		return err
+	}
+	var names []string
+	var errs []error
+	for _, s := range stories {
+		for _, p := range s.steps {
+			names = append(names, p.name)
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i := range stories {
+		s := &stories[i]
+		if !wanted(s.name, prefixes) {
 			continue
 		}
-		if err := take(ctx, bin, p); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		fmt.Fprintln(os.Stderr, "screenshots/"+p.name+".png")
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			put := func(p shot.Picture, frame string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				return g.Put(p, frame)
+			}
+			if err := s.play(ctx, bin, put); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+			}
+		})
 	}
-	return nil
+	wg.Wait()
+	errs = append(errs, g.Save(names), os.WriteFile("docs/tour.md", []byte(g.Tour("../screenshots")), 0o644))
+	return errors.Join(errs...)
 }
 
 func wanted(name string, prefixes []string) bool {
 	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-func take(ctx context.Context, bin string, p picture) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+// play runs a story's demo and takes the picture of each of its steps.
+func (s *story) play(ctx context.Context, bin string, put func(shot.Picture, string) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
-	frame, err := shot.Capture(ctx, shot.Options{
-		Cmd: []string{bin, "demo", "--scenario", p.scenario}, Env: p.env, Cols: p.cols, Rows: p.rows, Keys: p.keys,
-		Settle: 80 * time.Millisecond, // less than the time between two frames of a live console
+	t, err := shot.Start(ctx, shot.Options{
+		Cmd: []string{bin, "demo", "--scenario", s.scenario}, Env: s.env, Cols: s.cols, Rows: s.rows, Light: s.light,
+		Settle:   80 * time.Millisecond, // less than the time between two frames of a live console
+		Patience: 40 * time.Second,
 	})
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	if err := shot.PNG(&buf, frame, p.cols, p.rows, fontPx); err != nil {
-		return err
+	var missed []error
+	defer func() { err = errors.Join(err, errors.Join(missed...), t.End()) }()
+	for _, p := range s.steps {
+		for _, k := range p.keys {
+			if err := t.Press(ctx, k); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			if text, ok := strings.CutPrefix(k, "until:"); ok && !strings.Contains(t.Text(), text) {
+				missed = append(missed, fmt.Errorf("%s: %q never came", p.name, text))
+			}
+		}
+		pic := shot.Picture{
+			Name: p.name, Story: s.title, Scenario: s.scenario, Pane: p.pane, Keys: p.keys, Say: p.say,
+			Cols: s.cols, Rows: s.rows, Light: s.light, Tour: p.say != "",
+		}
+		if err := put(pic, t.Screen()); err != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "screenshots/"+p.name+".png")
 	}
-	return os.WriteFile(filepath.Join("screenshots", p.name+".png"), buf.Bytes(), 0o644)
+	return nil
 }
