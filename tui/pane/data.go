@@ -15,6 +15,7 @@ import (
 // Data is everything a pane may show. It is read-only for panes.
 type Data struct {
 	Snap   *view.Snapshot // latest, never nil
+	Second *view.Snapshot // the first of the latest's second: for figures that nobody reads four times a second
 	Base   *view.Snapshot // an earlier one to take rates from; nil at first
 	Dt     float64        // seconds between the two
 	Events []view.Event   // oldest first, bounded
@@ -167,10 +168,13 @@ func (f *Feed) data() *Data {
 	n := len(f.samples)
 	if n == 0 {
 		s := &view.Snapshot{}
-		return &Data{Snap: s, Hist: f.hist}
+		return &Data{Snap: s, Second: s, Hist: f.hist}
 	}
-	d := &Data{Snap: f.samples[n-1], Hist: f.hist}
+	d := &Data{Snap: f.samples[n-1], Second: f.samples[n-1], Hist: f.hist}
 	d.Now = d.Snap.At
+	for i := n - 2; i >= 0 && f.samples[i].At.Unix() == d.Now.Unix(); i-- {
+		d.Second = f.samples[i]
+	}
 	for i := n - 2; i >= 0; i-- {
 		d.Base = f.samples[i]
 		d.Dt = d.Snap.At.Sub(d.Base.At).Seconds()

@@ -17,7 +17,7 @@ type Overview struct {
 }
 
 // NewOverview makes the pane.
-func NewOverview() *Overview { return &Overview{d: &Data{Snap: &view.Snapshot{}}} }
+func NewOverview() *Overview { return &Overview{d: &Data{Snap: &view.Snapshot{}, Second: &view.Snapshot{}}} }
 
 // Apply takes new numbers.
 func (o *Overview) Apply(d *Data) {
@@ -190,6 +190,7 @@ func (o *Overview) verdictLine(w int, st *style.Set) string {
 	default:
 		ln.Add(style.Strong, tally(alarms, warns))
 	}
+	n = &o.d.Second.Node
 	facts := fmt.Sprintf("cpu %s  heap %s  goroutines %d  sample %s", cell.Pct(n.CPUPct), cell.Bytes(n.HeapBytes), n.Goroutines, cell.Micros(n.SampleUS))
 	if n.CPUPct == 0 && n.HeapBytes == 0 {
 		facts = ""
