@@ -53,7 +53,8 @@ func (e *Engine) openFederation() {
 	f := &e.fed
 	f.kicks, f.proving, f.said = map[string]chan struct{}{}, map[string]time.Time{}, map[string]time.Time{}
 	f.asked = map[string]chan *wire.RouteResponse{}
-	f.on = e.cfg.DiscoverRelays() || len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
+	configured := len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
+	f.on = e.cfg.Legacy.RemoteRelay == "" && (configured || e.cfg.DiscoverRelays()) // forwarded rooms are the remote's
 	cfg := fed.Config{
 		Self: state.NormalFingerprint(e.info.TLSFingerprint), LinkPPS: e.cfg.Federation.LinkPPS, RoomPPS: e.cfg.Federation.RoomPPS,
 		QueueMaxAge: e.cfg.Relay.QueueMaxAge, Event: e.event, Call: e.callFrom, Presence: e.presenceFrom, Gone: e.relayGone,

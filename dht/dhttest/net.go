@@ -14,19 +14,20 @@ import (
 
 // netCounters count what the network carried. Any goroutine (atomic).
 type netCounters struct {
-	sent, arrived, lost, swallowed atomic.Uint64
-	requests, bytes                atomic.Uint64
-	dials, dialsFailed             atomic.Uint64
-	isolated, panics               atomic.Uint64
-	links                          atomic.Int64
+	sent, arrived, lost, swallowed, crossed atomic.Uint64
+	requests, bytes                         atomic.Uint64
+	dials, dialsFailed                      atomic.Uint64
+	isolated, panics                        atomic.Uint64
+	links                                   atomic.Int64
 }
 
 // Traffic is what the network has carried so far. Sent = Arrived + Lost +
-// Swallowed + Messages, unless something is being sent at this moment.
+// Swallowed + Crossed + Messages, unless something is being sent at this moment.
 type Traffic struct {
 	Sent, Arrived uint64
 	Lost          uint64 // by Config.Loss
-	Swallowed     uint64 // for the dead, across a partition, over a closed link
+	Swallowed     uint64 // for the dead, across a partition
+	Crossed       uint64 // over a link that one end closed meanwhile: its sender learns of that
 	Requests      uint64 // of those sent
 	Bytes         uint64
 	Dials         uint64
@@ -42,7 +43,7 @@ type Traffic struct {
 func (s *Swarm) Traffic() Traffic {
 	n := &s.net
 	t := Traffic{
-		Sent: n.sent.Load(), Arrived: n.arrived.Load(), Lost: n.lost.Load(), Swallowed: n.swallowed.Load(), Requests: n.requests.Load(),
+		Sent: n.sent.Load(), Arrived: n.arrived.Load(), Lost: n.lost.Load(), Swallowed: n.swallowed.Load(), Crossed: n.crossed.Load(), Requests: n.requests.Load(),
 		Bytes: n.bytes.Load(), Dials: n.dials.Load(), DialsFailed: n.dialsFailed.Load(), Isolated: n.isolated.Load(), Panics: n.panics.Load(),
 		Links: int(n.links.Load()) / 2,
 	}
@@ -110,8 +111,12 @@ func (l *link) Send(p []byte) error {
 
 // arrive hands a message to the owner of l.
 func (s *Swarm) arrive(l *link, payload []byte) {
-	if l.closed.Load() || !reach(l.owner, l.remote) {
+	switch {
+	case !reach(l.owner, l.remote):
 		s.net.swallowed.Add(1)
+		return
+	case l.closed.Load():
+		s.net.crossed.Add(1)
 		return
 	}
 	s.net.arrived.Add(1)

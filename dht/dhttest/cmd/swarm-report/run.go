@@ -127,7 +127,7 @@ func (p *plan) run(ctx context.Context) (result, error) {
 
 	t := s.Traffic()
 	r.Messages, r.Isolated, r.Panics = t.Sent, t.Isolated, t.Panics
-	r.Unbalance = int64(t.Sent) - int64(t.Arrived+t.Lost+t.Swallowed) - int64(t.Messages)
+	r.Unbalance = int64(t.Sent) - int64(t.Arrived+t.Lost+t.Swallowed+t.Crossed) - int64(t.Messages)
 	r.VirtualS, r.RealS = time.Duration(s.Now()).Seconds(), now().Sub(p.realStart).Seconds()
 	return r, nil
 }
