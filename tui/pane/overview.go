@@ -17,7 +17,9 @@ type Overview struct {
 }
 
 // NewOverview makes the pane.
-func NewOverview() *Overview { return &Overview{d: &Data{Snap: &view.Snapshot{}, Second: &view.Snapshot{}}} }
+func NewOverview() *Overview {
+	return &Overview{d: &Data{Snap: &view.Snapshot{}, Second: &view.Snapshot{}}}
+}
 
 // Apply takes new numbers.
 func (o *Overview) Apply(d *Data) {
