@@ -113,6 +113,7 @@ func (d *failing) Create(path string, data []byte) error {
 	d.mu.Unlock()
 	if block != nil {
 		<-block
+		err = syscall.EIO // the test is over, and so is its directory
 	}
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
