@@ -58,7 +58,7 @@ func (e *Engine) openFederation() {
 	cfg := fed.Config{
 		Self: state.NormalFingerprint(e.info.TLSFingerprint), LinkPPS: e.cfg.Federation.LinkPPS, RoomPPS: e.cfg.Federation.RoomPPS,
 		QueueMaxAge: e.cfg.Relay.QueueMaxAge, Event: e.event, Call: e.callFrom, Presence: e.presenceFrom, Gone: e.relayGone,
-		Asked: e.askedBy, Answered: e.answeredBy,
+		Asked: e.askedBy, Answered: e.answeredBy, Heard: e.heard(),
 	}
 	for _, r := range e.cfg.GlobalRooms {
 		cfg.Rooms = append(cfg.Rooms, r.Name)

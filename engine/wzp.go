@@ -9,6 +9,7 @@ import (
 	"signalbox/engine/eventlog"
 	"signalbox/engine/tap"
 	"signalbox/engine/view"
+	"signalbox/relay/fed"
 )
 
 // wzpParts are what wzp-relay does beside rooms, calls and federation. Those
@@ -72,5 +73,40 @@ func (e *Engine) fillWZP(s *view.Snapshot) {
 	if e.eventLog != nil {
 		st := e.eventLog.Stats()
 		s.EventLog = &view.EventLog{Path: e.cfg.Legacy.EventLog, Written: st.Written, Dropped: st.Dropped, Rotated: st.Rotated, Error: st.Error}
+	}
+}
+
+// heardAs are the event log's names of the steps of a packet on a link.
+var heardAs = map[fed.Step]string{
+	fed.HeardMalformed: eventlog.IngressMalformed, fed.HeardPacket: eventlog.Ingress, fed.HeardDuplicate: eventlog.DedupDrop, fed.HeardUnknown: eventlog.RoomNotFound,
+	fed.HeardRate: eventlog.RateLimitDrop, fed.HeardDelivered: eventlog.LocalDeliver, fed.HeardClosed: eventlog.LocalDeliverError,
+}
+
+// heard writes the event log of what links bring, if there is one: the keys of
+// each event are those of spec wzp 5.20.
+func (e *Engine) heard() func(fed.Heard) {
+	if e.cfg.Legacy.EventLog == "" {
+		return nil
+	}
+	return func(h fed.Heard) { // no link is up before the file is open
+		entry := eventlog.Entry{Event: heardAs[h.Step]}
+		if h.Packet != nil {
+			entry.Seq = eventlog.Of(h.Packet.Seq)
+		}
+		switch h.Step {
+		case fed.HeardMalformed:
+			entry.Len = eventlog.Of(h.Bytes)
+		case fed.HeardPacket:
+			entry = eventlog.Packet(eventlog.Ingress, h.Peer, h.Packet)
+		case fed.HeardDuplicate, fed.HeardUnknown:
+			entry.Peer = h.Peer
+		case fed.HeardRate:
+			entry.Room = h.Room
+		case fed.HeardClosed:
+			entry.Room, entry.Reason = h.Room, "room closed"
+		case fed.HeardDelivered:
+			entry.Room, entry.ToCount = h.Room, eventlog.Of(h.To)
+		}
+		e.eventLog.Emit(entry)
 	}
 }

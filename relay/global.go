@@ -80,12 +80,12 @@ func (g *GlobalRoom) SetRemotes(re *Remotes) {
 	ro.wakeSignals()
 }
 
-// Deliver hands a packet from another relay to everybody here; false when an
-// operator has closed the room. The packet is shared from now on. It locks
-// nothing but one receiver's ring at a time.
-func (g *GlobalRoom) Deliver(pkt []byte, payload int, now int64) bool {
+// Deliver hands a packet from another relay to everybody here, of whom there
+// were n; open is false when an operator has closed the room. The packet is
+// shared from now on. It locks nothing but one receiver's ring at a time.
+func (g *GlobalRoom) Deliver(pkt []byte, payload int, now int64) (n int, open bool) {
 	if g.rm.closed.Load() {
-		return false
+		return 0, false
 	}
 	r, members := g.relay, g.rm.roster.Load().members
 	for _, m := range members {
@@ -101,7 +101,7 @@ func (g *GlobalRoom) Deliver(pkt []byte, payload int, now int64) bool {
 	}
 	r.shards[0].copies.Add(uint64(len(members)))
 	r.shards[0].bytes.Add(uint64(len(members) * payload))
-	return true
+	return len(members), true
 }
 
 func (rm *room) tellUplink() {

@@ -63,7 +63,7 @@ func TestGlobalRoom(t *testing.T) {
 		t.Errorf("%v", ups[0].out)
 	}
 	before := r.FanOut()
-	if !ups[0].g.Deliver(packet(2, 2), 1, 1) || r.FanOut() != before+2 || len(b.Take(nil, 9, 1)) != 2 || len(a.Take(nil, 9, 1)) != 1 {
+	if n, open := ups[0].g.Deliver(packet(2, 2), 1, 1); n != 2 || !open || r.FanOut() != before+2 || len(b.Take(nil, 9, 1)) != 2 || len(a.Take(nil, 9, 1)) != 1 {
 		t.Error("what comes from elsewhere goes to everybody here once")
 	}
 	a.NextSignal()
@@ -78,7 +78,7 @@ func TestGlobalRoom(t *testing.T) {
 	if err := r.CloseRoom("shared"); err != nil || ups[0].closed == 0 {
 		t.Errorf("%v, closed %d times", err, ups[0].closed)
 	}
-	if ups[0].g.Deliver(packet(3, 3), 1, 1) {
+	if _, open := ups[0].g.Deliver(packet(3, 3), 1, 1); open {
 		t.Error("a closed room took a packet")
 	}
 	c := join("shared")

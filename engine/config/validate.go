@@ -202,7 +202,6 @@ func unmatchable(key, name, fingerprint string) []string {
 // unserved are the accepted keys that nothing is made of.
 var unserved = []struct{ key, why string }{
 	{"trunking_enabled", "towards clients packets travel one to a datagram always, since none of them can read trunks; between signalboxes they travel together without being asked to"},
-	{"event_log", "the file is made, but there are no federation events to write"},
 	{"jitter_target_depth", "wzp-relay ignores it too"},
 	{"jitter_max_depth", "wzp-relay ignores it too"},
 }

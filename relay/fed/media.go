@@ -302,49 +302,61 @@ func (l *Link) receive(dg []byte, trace uint32, now int64) {
 	_, pkt, err := wire.ParseFederated(dg)
 	if err != nil {
 		l.refuse(ledger.Malformed)
+		l.tell(HeardMalformed, nil, nil, len(dg))
 		return
 	}
+	l.tell(HeardPacket, nil, &pkt, 0)
 	if p.muted.Load() {
 		l.refuse(ledger.Muted)
 		return
 	}
 	if !l.reader.all.take(m.cfg.LinkPPS, now) {
 		l.refuse(ledger.LinkRate)
+		l.tell(HeardRate, nil, &pkt, 0)
 		return
 	}
 	in := l.incoming(binary.BigEndian.Uint64(dg), now)
 	if in == nil {
 		l.refuse(ledger.UnknownRoom)
+		l.tell(HeardUnknown, nil, &pkt, 0)
 		return
 	}
 	if !in.rate.take(m.cfg.RoomPPS, now) {
 		l.refuse(ledger.LinkRate)
+		l.tell(HeardRate, in.room, &pkt, 0)
 		return
 	}
 	body := dg[wire.RoomHashSize:]
 	switch in.room.seen.note(maphash.Bytes(m.seed, body), false, now) {
 	case seen:
-		p.deduped.Add(1)
-		l.refuse(ledger.Duplicate)
+		l.again(ledger.Duplicate, in.room, &pkt)
 		m.follow(now, trace, "from "+p.name()+": a duplicate")
 		return
 	case ours:
-		p.deduped.Add(1)
-		l.refuse(ledger.Loop)
+		l.again(ledger.Loop, in.room, &pkt)
 		m.follow(now, trace, "from "+p.name()+": our own, come back")
 		return
 	}
-	l.spread(in.room, body, len(pkt.Payload), trace, now)
+	l.spread(in.room, body, &pkt, trace, now)
+}
+
+// again refuses a packet that was here before.
+func (l *Link) again(why ledger.Reason, r *room, pkt *wire.Packet) {
+	l.peer.deduped.Add(1)
+	l.refuse(why)
+	l.tell(HeardDuplicate, r, pkt, 0)
 }
 
 // spread gives a packet that is new to our members and to the other relays.
-func (l *Link) spread(r *room, body []byte, payload int, trace uint32, now int64) {
+func (l *Link) spread(r *room, body []byte, pkt *wire.Packet, trace uint32, now int64) {
 	m, f := l.mesh, r.fan.Load()
 	if f.local != nil {
-		if f.local.Deliver(body, payload, now) {
+		if n, open := f.local.Deliver(body, len(pkt.Payload), now); open {
 			m.handed.Add(1)
+			l.tell(HeardDelivered, r, pkt, n)
 		} else {
 			l.refuse(ledger.RoomGone)
+			l.tell(HeardClosed, r, pkt, 0)
 		}
 	}
 	others := f.others(l.peer)

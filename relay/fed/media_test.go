@@ -3,7 +3,9 @@ package fed
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,41 @@ func TestPolicing(t *testing.T) {
 		t.Error("our own packet came back and was not seen to be ours")
 	}
 	n.check("policing")
+}
+
+// TestHeard: who keeps an event log is told each step of each packet, and by
+// whom it was sent (5.20).
+func TestHeard(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.nodes[1].mesh.cfg.RoomPPS = 2
+	w.full()
+	w.nodes[1].join("general", "a")
+	w.nodes[1].join("general", "b")
+	w.settle()
+	var got []string
+	w.nodes[1].mesh.cfg.Heard = func(h Heard) {
+		seq := -1
+		if h.Packet != nil {
+			seq = int(h.Packet.Seq)
+		}
+		got = append(got, fmt.Sprint(h.Step, " ", h.Peer != "", " ", h.Room, " ", seq, " ", h.Bytes, " ", h.To))
+	}
+	l := w.nodes[1].mesh.peers[w.nodes[0].fp].primary
+	for _, dg := range [][]byte{
+		{1, 2, 3}, tagged("nobody's", packetOf(4, "x")), tagged("general", packetOf(5, "x")), tagged("general", packetOf(5, "x")), tagged("general", packetOf(6, "x")),
+	} {
+		l.Receive(dg, w.now)
+	}
+	want := []string{
+		"0 true  -1 3 0",
+		"1 true  4 0 0", "3 true  4 0 0",
+		"1 true  5 0 0", "5 true general 5 0 2",
+		"1 true  5 0 0", "2 true general 5 0 0",
+		"1 true  6 0 0", "4 true general 6 0 0",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
 }
 
 // TestReplayed: a captured minute played again within the window is dropped

@@ -44,6 +44,7 @@ type Config struct {
 	Gone     func(relay string, now int64)                              // the last link of a peer has ended
 	Asked    func(relay string, q *wire.RouteQuery) *wire.RouteResponse // a signalbox asks; nil: no answer
 	Answered func(relay string, a *wire.RouteResponse)
+	Heard    func(Heard) // each step of each packet of a link; nil: nobody logs them
 }
 
 func (c Config) withDefaults() Config {
