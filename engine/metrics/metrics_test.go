@@ -48,7 +48,7 @@ func small() *view.Snapshot {
 		Shards: []view.Shard{{Plane: "media", State: "running", Capacity: 256, Dropped: map[string]uint64{"shard_full": 2}}, {Plane: "dht", State: "wedged"}},
 		Ledger: view.Ledger{Media: plane},
 		Rooms: []view.Room{{Name: "r", Participants: []view.Participant{
-			{ID: "1", LossPct: 1.5, RTTMS: 40, Recovery: view.Recovery{DREDReconstructions: 7, ClassicalPLC: 4}}, {ID: "2", ReportAgeS: -1, Muted: true},
+			{ID: "1", LossPct: 1.5, RTTMS: 40, Recovery: view.Recovery{DREDReconstructions: 7, ClassicalPLC: 4}}, {ID: "2", ReportAgeS: -1, Muted: true, QueueDepth: 3, SeqGaps: 6, Dropped: map[string]uint64{"queue_head": 4, "queue_age": 5, "gone": 1}}, {ID: "f/B/x", Transport: "federated", ReportAgeS: -1},
 		}}},
 		Links:   []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
 		Forward: &view.Forward{State: "up", Attempts: 3, Failures: 1, Legs: []view.Leg{{ID: "2"}}}, EventLog: &view.EventLog{Written: 5, Dropped: 1},
@@ -119,6 +119,12 @@ func TestWZPTypes(t *testing.T) {
 	} {
 		if m := fams[name].GetMetric(); len(m) != 1 || m[0].GetGauge().GetValue()+m[0].GetCounter().GetValue() != want {
 			t.Errorf("%s is %v, want %v", name, m, want)
+		}
+	}
+	for name, want := range map[string]float64{"jitter_buffer_depth": 3, "overruns_total": 9, "underruns_total": 6} {
+		m := fams["wzp_relay_session_"+name].GetMetric()
+		if len(m) != 2 || m[1].GetGauge().GetValue()+m[1].GetCounter().GetValue() != want {
+			t.Errorf("%s is %v, want %v of the second session", name, m, want)
 		}
 	}
 	if n := len(fams["wzp_relay_session_loss_pct"].GetMetric()); n != 1 {

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"signalbox/engine/ledger"
 	"signalbox/engine/view"
+	"signalbox/relay"
 )
 
 // families is every metric but those of an Observer, in the order of the page.
@@ -46,6 +50,11 @@ func wzpFamilies() []family {
 		{"wzp_relay_session_classical_plc_total", "Frames a client says it has concealed.", counter, []string{"session_id"}, func(s *view.Snapshot, emit put) {
 			recovered(s, func(p *view.Participant) { emit(float64(p.ClassicalPLC), p.ID) })
 		}},
+		perMember("wzp_relay_session_jitter_buffer_depth", "Packets waiting to be sent to a participant.", gauge, func(p *view.Participant) float64 { return float64(p.QueueDepth) }),
+		perMember("wzp_relay_session_overruns_total", "Packets a participant was not sent because its queue was full or they waited too long.", counter, func(p *view.Participant) float64 {
+			return float64(p.Dropped[ledger.QueueHead.String()] + p.Dropped[ledger.QueueAge.String()])
+		}),
+		perMember("wzp_relay_session_underruns_total", "Packets missing in the sequence a participant has sent.", counter, func(p *view.Participant) float64 { return float64(p.SeqGaps) }),
 		{"wzp_federation_peer_status", "1 if the federation link is up.", gauge, []string{"peer"}, func(s *view.Snapshot, emit put) {
 			eachLink(s, func(l *view.Link) { emit(truth(l.State == "up"), l.Label) })
 		}},
@@ -91,13 +100,26 @@ func participants(s *view.Snapshot) float64 {
 	return float64(n)
 }
 
-// eachReporter visits participants that have reported their quality: the
-// oldest ids, up to the bound, so that a series lasts as long as its session.
+// perMember is a family of each participant that is here, up to the bound.
+func perMember(name, help string, kind prometheus.ValueType, f func(*view.Participant) float64) family {
+	return family{name, help, kind, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+		here := func(p *view.Participant) bool { return p.Transport != relay.Federated }
+		eachMember(s, here, func(p *view.Participant) { emit(f(p), p.ID) })
+	}}
+}
+
+// eachReporter visits participants that have reported their quality.
 func eachReporter(s *view.Snapshot, f func(*view.Participant)) {
+	eachMember(s, func(p *view.Participant) bool { return p.ReportAgeS >= 0 }, f)
+}
+
+// eachMember visits the participants that are meant: those who came first, up
+// to the bound, so that a series lasts as long as its session.
+func eachMember(s *view.Snapshot, meant func(*view.Participant) bool, f func(*view.Participant)) {
 	var ps []*view.Participant
 	for i := range s.Rooms {
 		for k := range s.Rooms[i].Participants {
-			if p := &s.Rooms[i].Participants[k]; p.ReportAgeS >= 0 {
+			if p := &s.Rooms[i].Participants[k]; meant(p) {
 				ps = append(ps, p)
 			}
 		}
