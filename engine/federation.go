@@ -10,8 +10,10 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"signalbox/engine/config"
 	"signalbox/engine/quicnet"
 	"signalbox/engine/state"
 	"signalbox/engine/view"
@@ -40,6 +42,8 @@ type federation struct {
 	mesh *fed.Mesh
 	on   bool // the configuration has anything of it, or lets it be found
 
+	named atomic.Pointer[named] // never nil; stored by openFederation and renamed
+
 	mu       sync.Mutex // leaf; guards the fields below
 	kicks    map[string]chan struct{}
 	proving  map[string]time.Time // by fingerprint: when a dial back was last tried
@@ -63,15 +67,38 @@ func (e *Engine) openFederation() {
 	for _, r := range e.cfg.GlobalRooms {
 		cfg.Rooms = append(cfg.Rooms, r.Name)
 	}
-	for _, p := range e.cfg.Peers {
-		cfg.Peers = append(cfg.Peers, fed.Peer{Fingerprint: state.NormalFingerprint(p.Fingerprint), Label: p.Label, URL: p.URL})
-	}
-	for _, t := range e.cfg.Trusted {
-		cfg.Peers = append(cfg.Peers, fed.Peer{Fingerprint: state.NormalFingerprint(t.Fingerprint), Label: t.Label})
-	}
+	f.named.Store(&named{e.cfg.Peers, e.cfg.Trusted})
+	cfg.Peers = f.named.Load().relays()
 	f.mesh = fed.New(cfg, uint64(e.started.UnixMicro()))
 	if f.on {
 		e.hub.SetRemote(relayWay{e})
+	}
+}
+
+// named are the relays of the configuration. It is never changed once stored.
+type named struct {
+	peers   []config.Peer
+	trusted []config.Trusted
+}
+
+func (n *named) relays() (out []fed.Peer) {
+	for _, p := range n.peers {
+		out = append(out, fed.Peer{Fingerprint: state.NormalFingerprint(p.Fingerprint), Label: p.Label, URL: p.URL})
+	}
+	for _, t := range n.trusted {
+		out = append(out, fed.Peer{Fingerprint: state.NormalFingerprint(t.Fingerprint), Label: t.Label})
+	}
+	return out
+}
+
+// renamed puts other relays of the configuration in force. Links to those that
+// stay as they were are left alone.
+func (e *Engine) renamed(n *named) {
+	e.fed.named.Store(n)
+	for _, p := range e.fed.mesh.SetPeers(n.relays(), e.mono()) {
+		if p.URL != "" {
+			e.spawn(func(ctx context.Context) { e.keepLink(ctx, p) })
+		}
 	}
 }
 
@@ -95,7 +122,7 @@ func (e *Engine) roomFor(asked string) string {
 
 // federate runs federation: its clock, and a dialler for each peer.
 func (e *Engine) federate(ctx context.Context) {
-	for _, p := range e.cfg.Peers {
+	for _, p := range e.fed.named.Load().peers {
 		if peer, ok := e.fed.mesh.Find(p.Fingerprint); ok {
 			e.spawn(func(ctx context.Context) { e.keepLink(ctx, peer) })
 		}
@@ -137,18 +164,19 @@ func (f *federation) kick(fingerprint string) chan struct{} {
 // there is none, more and more rarely while that fails.
 func (e *Engine) keepLink(ctx context.Context, p fed.Peer) {
 	m, kick := e.fed.mesh, e.fed.kick(p.Fingerprint)
+	changed := m.Changed(p.Fingerprint)
 	var back fed.Backoff
 	if !m.Preferred(p.Fingerprint) && !sleep(ctx, yieldDial, nil) {
 		return
 	}
 	for ctx.Err() == nil {
-		if _, known := m.Find(p.Fingerprint); !known {
-			return // it was found, and forgotten
+		if now, known := m.Find(p.Fingerprint); !known || now != p {
+			return // it was found, and forgotten, or the configuration has another
 		}
 		if m.Settled(p.Fingerprint) {
 			select {
 			case <-ctx.Done():
-			case <-m.Changed(p.Fingerprint):
+			case <-changed:
 			}
 			continue
 		}
@@ -273,12 +301,13 @@ func (e *Engine) serveFederation(ctx context.Context, c *quicnet.Conn) {
 
 // entry is what the configuration says of a relay.
 func (e *Engine) entry(fingerprint string) (url string, unproven, known bool) {
-	for _, p := range e.cfg.Peers {
+	n := e.fed.named.Load()
+	for _, p := range n.peers {
 		if state.NormalFingerprint(p.Fingerprint) == fingerprint {
 			url, unproven, known = p.URL, unproven || p.Unproven, true
 		}
 	}
-	for _, t := range e.cfg.Trusted {
+	for _, t := range n.trusted {
 		if state.NormalFingerprint(t.Fingerprint) == fingerprint {
 			unproven, known = unproven || t.Unproven, true
 		}

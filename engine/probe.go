@@ -36,7 +36,7 @@ func (e *Engine) serveProbe(ctx context.Context, c *quicnet.Conn) {
 // goes by the address we know it under.
 func (e *Engine) knownRelay(from netip.AddrPort) (name string, known bool) {
 	ip := from.Addr().Unmap()
-	for _, p := range e.cfg.Peers {
+	for _, p := range e.fed.named.Load().peers {
 		if ap, err := netip.ParseAddrPort(p.URL); err == nil && ap.Addr().Unmap() == ip {
 			return p.URL, true
 		}

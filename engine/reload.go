@@ -9,9 +9,17 @@ import (
 	"signalbox/engine/view"
 )
 
-// reloadable are the settings that a reload puts in force; the caller's own,
-// drain_timeout, among them. All others take effect at the next start.
-var reloadable = map[string]bool{"log_level": true, "drain_timeout": true}
+// reloadable says whether a reload puts a setting in force; drain_timeout is the
+// caller's own. All others take effect at the next start.
+func (e *Engine) reloadable(key string) bool {
+	switch key {
+	case "log_level", "drain_timeout":
+		return true
+	case "peers", "trusted":
+		return e.fed.on
+	}
+	return false
+}
 
 // Reload takes over what may change while running, and tells of every setting
 // that is another than at the start or the last reload whether it is in force
@@ -33,7 +41,7 @@ func (e *Engine) Reload(cfg config.Config) error {
 	for _, en := range config.Entries(cfg, config.Origins{}) {
 		switch {
 		case en.Text() == was[en.Key]:
-		case reloadable[en.Key]:
+		case e.reloadable(en.Key):
 			now = append(now, en.Key)
 		default:
 			later = append(later, en.Key)
@@ -41,6 +49,9 @@ func (e *Engine) Reload(cfg config.Config) error {
 	}
 	e.reloaded = &cfg
 	e.relevel(level)
+	if e.fed.on {
+		e.renamed(&named{cfg.Peers, cfg.Trusted})
+	}
 	msg := "the configuration was read again: "
 	switch {
 	case len(now)+len(later) == 0:

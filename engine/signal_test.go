@@ -585,15 +585,13 @@ func TestOperatorEndsCalls(t *testing.T) {
 	for i, end := range []func(id string){
 		func(id string) { do(t, e, control.Command{Kind: control.CallHangup, Target: id}) },
 		func(id string) { do(t, e, control.Command{Kind: control.RoomClose, Target: "call-" + id}) },
-		func(id string) {
-			s := until(t, e, "somebody is in the room", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 && s.Rooms[0].Name == "call-"+id })
-			do(t, e, control.Command{Kind: control.ParticipantKick, Target: s.Rooms[0].Participants[0].ID})
-		},
+		func(string) { do(t, e, control.Command{Kind: control.ParticipantKick, Target: e.Snapshot().Rooms[0].Participants[0].ID}) },
 	} {
 		id := fmt.Sprint("c", i)
 		setup, _ := connect(t, alice, bob, id)
 		_, err := bench.JoinAs(t.Context(), socket(t, quicnet.ClientConfig{}), listens(e), setup.Room, "", alice.Key(), "")
 		must(t, err)
+		until(t, e, "somebody is in the room", func(s *view.Snapshot) bool { return len(s.Rooms) == 1 && s.Rooms[0].Name == "call-"+id })
 		end(id)
 		hears[*wire.Hangup](t, alice)
 		hears[*wire.Hangup](t, bob)

@@ -30,6 +30,14 @@ func long(t *testing.T) {
 	}
 }
 
+// size is a number of nodes, half of it under -short.
+func size(n int) int {
+	if testing.Short() {
+		return n / 2
+	}
+	return n
+}
+
 // allFound fails the test unless every lookup of a sample finds its node and
 // all but nothing of its neighbourhood is missed.
 func allFound(t *testing.T, s *Swarm, what Sample) {
@@ -83,7 +91,7 @@ func TestChurn(t *testing.T) {
 
 func TestPartitionHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := grown(t, Config{Seed: 3}, 150, time.Minute)
+		s, _ := grown(t, Config{Seed: 3}, size(150), time.Minute)
 		s.Sleep(5 * time.Minute)
 		side := func(p *Peer) int { return p.Index % 2 }
 		across := Sample{Count: 100, To: func(from, p *Peer) bool { return side(p) != side(from) }}
@@ -103,7 +111,7 @@ func TestPartitionHeals(t *testing.T) {
 
 func TestThirdRestartsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, seeds := grown(t, Config{Seed: 4}, 300, 2*time.Minute)
+		s, seeds := grown(t, Config{Seed: 4}, size(300), 2*time.Minute)
 		s.Sleep(10 * time.Minute)
 		type kept struct {
 			p     *Peer

@@ -189,6 +189,7 @@ func (l *Link) Down(reason string, now int64) {
 	gone := len(p.links) == 0
 	var syncs []*room
 	if gone {
+		delete(m.leaving, p)
 		p.lastErr = reason
 		p.near, p.presence = nil, nil
 		syncs = m.forgetLocked(p)

@@ -100,6 +100,7 @@ type Mesh struct {
 	// mu guards the rest, and what link.go and board.go say it does.
 	mu       sync.Mutex
 	peers    map[string]*peer // by fingerprint
+	leaving  map[*peer]bool   // no longer among peers, with connections that are ending
 	rooms    map[string]*room // by canonical name
 	byTag    map[uint64]*room
 	calls    map[string]*pin // rooms of calls: with whom
@@ -145,7 +146,8 @@ type peer struct {
 func New(cfg Config, epoch uint64) *Mesh {
 	cfg = cfg.withDefaults()
 	m := &Mesh{
-		cfg: cfg, self: relayID(cfg.Self), seed: maphash.MakeSeed(), names: map[string]string{}, version: epoch,
+		leaving: map[*peer]bool{},
+		cfg:     cfg, self: relayID(cfg.Self), seed: maphash.MakeSeed(), names: map[string]string{}, version: epoch,
 		peers: map[string]*peer{}, rooms: map[string]*room{}, byTag: map[uint64]*room{}, calls: map[string]*pin{},
 	}
 	for _, name := range cfg.Rooms {
@@ -156,27 +158,25 @@ func New(cfg Config, epoch uint64) *Mesh {
 	for _, name := range cfg.Rooms {
 		m.openLocked(name)
 	}
-	for _, p := range cfg.Peers {
-		m.AddPeer(p, 0)
-	}
+	m.SetPeers(cfg.Peers, 0)
 	return m
 }
 
-// AddPeer lets one more relay be linked. What is known stays as it is.
+// AddPeer lets one more relay be linked; false when it is known already.
 func (m *Mesh) AddPeer(p Peer, now int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p.Fingerprint == m.cfg.Self {
+	if p.Fingerprint == m.cfg.Self || m.peers[p.Fingerprint] != nil {
 		return false
 	}
-	if old := m.peers[p.Fingerprint]; old != nil {
-		old.URL, old.Label = cmp.Or(old.URL, p.URL), cmp.Or(old.Label, p.Label)
-		return false
-	}
+	m.addLocked(p, now)
+	return true
+}
+
+func (m *Mesh) addLocked(p Peer, now int64) {
 	m.peers[p.Fingerprint] = &peer{
 		Peer: p, id: relayID(p.Fingerprint), rooms: map[string][]group{}, since: now, changed: make(chan struct{}, 1), waiting: p.URL == "",
 	}
-	return true
 }
 
 // callPrefix begins the names of rooms of direct calls, which are global by
@@ -327,9 +327,10 @@ func (m *Mesh) Counts() ledger.Counts {
 	m.mu.Lock()
 	c := m.retired
 	for _, p := range m.peers {
-		for _, l := range p.links {
-			l.ring.AddTo(&c)
-		}
+		p.addTo(&c)
+	}
+	for p := range m.leaving {
+		p.addTo(&c)
 	}
 	m.mu.Unlock()
 	refused, late, handed := m.refused.Load(), m.late.Load(), m.handed.Load()
@@ -341,6 +342,12 @@ func (m *Mesh) Counts() ledger.Counts {
 		c.Dropped.Add(d)
 	}
 	return c
+}
+
+func (p *peer) addTo(c *ledger.Counts) {
+	for _, l := range p.links {
+		l.ring.AddTo(c)
+	}
 }
 
 // Announcements counts the lists sent to and read from other relays.

@@ -1,8 +1,10 @@
 package fed
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -254,5 +256,47 @@ func TestRawAndHashed(t *testing.T) {
 	w.everybody(ms, 3)
 	if got := ms[1].listed(); !slices.Equal(got, []string{"browser@", "far@R1", "native@"}) {
 		t.Error(got)
+	}
+}
+
+// TestSetPeers: a configuration that is read again adds, renames and removes
+// relays; links to those that stay as they were are not touched.
+func TestSetPeers(t *testing.T) {
+	w := newWorld(t, 4, "general")
+	w.full()
+	for i, n := range w.nodes[:3] {
+		n.join("general", fmt.Sprint(i))
+	}
+	w.settle()
+	m := w.nodes[0].mesh
+	var list []Peer
+	for _, p := range m.peers {
+		list = append(list, p.Peer)
+	}
+	slices.SortFunc(list, func(a, b Peer) int { return cmp.Compare(a.Label, b.Label) })
+	if added := m.SetPeers(list, w.now); len(added) != 0 {
+		t.Fatalf("the same list adds %v", added)
+	}
+	stays, renamed, leaves := m.peers[list[0].Fingerprint], list[1], list[2]
+	link := stays.primary
+	m.Mute(renamed.Fingerprint, true)
+	renamed.Label = "another"
+	fresh := Peer{Fingerprint: strings.Repeat("ab", 32), Label: "fresh", URL: "192.0.2.1:4433"}
+	added := m.SetPeers([]Peer{list[0], renamed, fresh, {Fingerprint: fresh.Fingerprint, Label: "twice"}, {Fingerprint: m.cfg.Self}}, w.now)
+	if !slices.Equal(added, []Peer{renamed, fresh}) {
+		t.Errorf("added %v", added)
+	}
+	if m.peers[leaves.Fingerprint] != nil || len(m.peers) != 3 || !m.Muted(renamed.Fingerprint) {
+		t.Errorf("%d peers", len(m.peers))
+	}
+	if len(m.leaving) != 2 {
+		t.Errorf("%d are leaving", len(m.leaving))
+	}
+	w.settle()
+	if stays.primary != link || link.ended.Load() {
+		t.Error("the link to one that stays has ended")
+	}
+	for _, n := range w.nodes {
+		n.check("after the change")
 	}
 }

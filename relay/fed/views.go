@@ -101,10 +101,7 @@ func (m *Mesh) ForgetFound(now int64, idle time.Duration) {
 	for fp, p := range m.peers {
 		if p.Found && len(p.links) == 0 && now-p.since > int64(idle) {
 			delete(m.peers, fp)
-			select {
-			case p.changed <- struct{}{}: // whoever keeps its link has nothing to keep
-			default:
-			}
+			p.poke() // whoever keeps its link has nothing to keep
 		}
 	}
 }
