@@ -585,7 +585,9 @@ func TestOperatorEndsCalls(t *testing.T) {
 	for i, end := range []func(id string){
 		func(id string) { do(t, e, control.Command{Kind: control.CallHangup, Target: id}) },
 		func(id string) { do(t, e, control.Command{Kind: control.RoomClose, Target: "call-" + id}) },
-		func(string) { do(t, e, control.Command{Kind: control.ParticipantKick, Target: e.Snapshot().Rooms[0].Participants[0].ID}) },
+		func(string) {
+			do(t, e, control.Command{Kind: control.ParticipantKick, Target: e.Snapshot().Rooms[0].Participants[0].ID})
+		},
 	} {
 		id := fmt.Sprint("c", i)
 		setup, _ := connect(t, alice, bob, id)

@@ -63,7 +63,7 @@ func TestEveryWZPMetricMoves(t *testing.T) {
 		rec := httptest.NewRecorder()
 		page.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		missing = slices.DeleteFunc(missing, func(name string) bool {
-			return regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `(\{[^}]*\})? [^0\n]`).MatchString(rec.Body.String()) ||
+			return regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(name)+`(\{[^}]*\})? [^0\n]`).MatchString(rec.Body.String()) ||
 				regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(name)+`(\{[^}]*\})? 0\.`).MatchString(rec.Body.String())
 		})
 		if len(missing) > 0 {
