@@ -38,23 +38,19 @@ func wzpFamilies() []family {
 			emit(float64(checks["ok"]), "ok")
 			emit(float64(all-checks["ok"]), "fail")
 		}},
-		{"wzp_relay_session_loss_pct", "Loss a participant last reported, in percent.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
-			eachReporter(s, func(p *view.Participant) { emit(p.LossPct, p.ID) })
-		}},
-		{"wzp_relay_session_rtt_ms", "Round trip a participant last reported, in milliseconds.", gauge, []string{"session_id"}, func(s *view.Snapshot, emit put) {
-			eachReporter(s, func(p *view.Participant) { emit(p.RTTMS, p.ID) })
-		}},
+		perMember("wzp_relay_session_loss_pct", "Loss a participant last reported, in percent.", gauge, reporting, func(p *view.Participant) float64 { return p.LossPct }),
+		perMember("wzp_relay_session_rtt_ms", "Round trip a participant last reported, in milliseconds.", gauge, reporting, func(p *view.Participant) float64 { return p.RTTMS }),
 		{"wzp_relay_session_dred_reconstructions_total", "Frames a client says it has rebuilt from DRED.", counter, []string{"session_id"}, func(s *view.Snapshot, emit put) {
 			recovered(s, func(p *view.Participant) { emit(float64(p.DREDReconstructions), p.ID) })
 		}},
 		{"wzp_relay_session_classical_plc_total", "Frames a client says it has concealed.", counter, []string{"session_id"}, func(s *view.Snapshot, emit put) {
 			recovered(s, func(p *view.Participant) { emit(float64(p.ClassicalPLC), p.ID) })
 		}},
-		perMember("wzp_relay_session_jitter_buffer_depth", "Packets waiting to be sent to a participant.", gauge, func(p *view.Participant) float64 { return float64(p.QueueDepth) }),
-		perMember("wzp_relay_session_overruns_total", "Packets a participant was not sent because its queue was full or they waited too long.", counter, func(p *view.Participant) float64 {
+		perMember("wzp_relay_session_jitter_buffer_depth", "Packets waiting to be sent to a participant.", gauge, local, func(p *view.Participant) float64 { return float64(p.QueueDepth) }),
+		perMember("wzp_relay_session_overruns_total", "Packets a participant was not sent because its queue was full or they waited too long.", counter, local, func(p *view.Participant) float64 {
 			return float64(p.Dropped[ledger.QueueHead.String()] + p.Dropped[ledger.QueueAge.String()])
 		}),
-		perMember("wzp_relay_session_underruns_total", "Packets missing in the sequence a participant has sent.", counter, func(p *view.Participant) float64 { return float64(p.SeqGaps) }),
+		perMember("wzp_relay_session_underruns_total", "Packets missing in the sequence a participant has sent.", counter, local, func(p *view.Participant) float64 { return float64(p.SeqGaps) }),
 		{"wzp_federation_peer_status", "1 if the federation link is up.", gauge, []string{"peer"}, func(s *view.Snapshot, emit put) {
 			eachLink(s, func(l *view.Link) { emit(truth(l.State == "up"), l.Label) })
 		}},
@@ -100,17 +96,15 @@ func participants(s *view.Snapshot) float64 {
 	return float64(n)
 }
 
-// perMember is a family of each participant that is here, up to the bound.
-func perMember(name, help string, kind prometheus.ValueType, f func(*view.Participant) float64) family {
-	return family{name, help, kind, []string{"session_id"}, func(s *view.Snapshot, emit put) {
-		here := func(p *view.Participant) bool { return p.Transport != relay.Federated }
-		eachMember(s, here, func(p *view.Participant) { emit(f(p), p.ID) })
-	}}
-}
+func local(p *view.Participant) bool { return p.Transport != relay.Federated }
 
-// eachReporter visits participants that have reported their quality.
-func eachReporter(s *view.Snapshot, f func(*view.Participant)) {
-	eachMember(s, func(p *view.Participant) bool { return p.ReportAgeS >= 0 }, f)
+func reporting(p *view.Participant) bool { return p.ReportAgeS >= 0 }
+
+// perMember is a family of each participant that is meant, up to the bound.
+func perMember(name, help string, kind prometheus.ValueType, meant func(*view.Participant) bool, f func(*view.Participant) float64) family {
+	return family{name, help, kind, []string{"session_id"}, func(s *view.Snapshot, emit put) {
+		eachMember(s, meant, func(p *view.Participant) { emit(f(p), p.ID) })
+	}}
 }
 
 // eachMember visits the participants that are meant: those who came first, up
