@@ -120,7 +120,7 @@ and join, in four steps, the last as quiet as the first.`,
 	f.IntVar(&p.Nodes, "nodes", 1000, "nodes")
 	f.IntVar(&p.K, "k", p.K, "contacts per bucket, and nodes a lookup finds")
 	f.IntVar(&p.Joiners, "joiners", 8, "nodes that join at a time")
-	f.Float64Var(&p.Rate, "rate", 20, "lookups a second in the soak")
+	f.Float64Var(&p.Rate, "rate", 5, "lookups a second in the soak; each makes a link or two dozen")
 	f.Float64Var(&p.Rejoins, "rejoins", 1, "nodes a second that leave and come back as others, in the busiest step")
 	f.Float64Var(&p.Seconds, "seconds", 120, "how long the soak is")
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -88,6 +88,7 @@ func RunDHT(ctx context.Context, nut *Node, p DHTParams) (*Result, error) {
 	if err := enoughFiles(p.Nodes); err != nil {
 		return nil, err
 	}
+	defer ownHeap()()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f, err := newFleet(ctx, nut, p)
@@ -100,8 +101,12 @@ func RunDHT(ctx context.Context, nut *Node, p DHTParams) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !pause(ctx, 10*time.Second) { // self-lookups that follow the joins
-		return nil, ctx.Err()
+	settled, err := f.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := collect(ctx); err != nil {
+		return nil, err
 	}
 	all, err := f.allFound(ctx)
 	if err != nil {
@@ -119,7 +124,7 @@ func RunDHT(ctx context.Context, nut *Node, p DHTParams) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.result(time.Since(start), join, all, steps, total, before, after), nil
+	return f.result(time.Since(start), join, settled, all, steps, total, before, after), nil
 }
 
 // enoughFiles raises the limit of open files as far as it may; every node has
@@ -234,6 +239,31 @@ func (n *leanNode) member(ctx context.Context, contacts int) error {
 	return nil
 }
 
+// Fewest and most time between the last join and the first lookup.
+const (
+	settleLook = 5 * time.Second
+	settleMost = 5 * time.Minute
+)
+
+// settle waits until tables have filled after the joins: until links grow by
+// less than one in a hundred in two looks running. It returns how long that
+// took.
+func (f *fleet) settle(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	for calm, last := 0, f.count.links.Load(); calm < 2 && time.Since(start) < settleMost; {
+		if !pause(ctx, settleLook) {
+			return 0, ctx.Err()
+		}
+		calm++
+		now := f.count.links.Load()
+		if now > last+last/100 {
+			calm = 0
+		}
+		last = now
+	}
+	return time.Since(start), nil
+}
+
 // stage is what a number of lookups came to.
 type stage struct {
 	Lookups  uint64    `json:"lookups"`
@@ -282,182 +312,13 @@ func (f *fleet) allFound(ctx context.Context) (stage, error) {
 	return f.take(), err
 }
 
-// soak goes through the steps. The first and the last are alike: what has grown
-// worse between them has grown worse by age.
-func (f *fleet) soak(ctx context.Context) (steps []step, total stage, err error) {
-	each := time.Duration(f.p.Seconds / 4 * float64(time.Second))
-	all := &histogram{}
-	for _, s := range []struct {
-		name    string
-		rejoins float64
-	}{{"quiet, first", 0}, {"half of the rejoins", f.p.Rejoins / 2}, {"all rejoins", f.p.Rejoins}, {"quiet, last", 0}} {
-		st, hist, err := f.step(ctx, s.name, each, s.rejoins)
-		if err != nil {
-			return steps, total, err
-		}
-		steps = append(steps, st)
-		all.merge(hist)
-		total.Lookups += st.Lookups
-		total.Found += st.Found
-	}
-	total.LookupUS = all.quantiles()
-	return steps, total, nil
-}
-
-func (f *fleet) step(ctx context.Context, name string, d time.Duration, rejoins float64) (step, *histogram, error) {
-	before, err := sample(ctx, f.nut)
-	if err != nil {
-		return step{}, nil, err
-	}
-	f.take()
-	f.rejoined.Store(0)
-	f.skipped.Store(0)
-	control, requests := f.count.controlDropped.Load(), f.count.requestsDropped.Load()
-	rpc, cpu, start := f.rpc(), ownCPU(), time.Now()
-	during, cancel := context.WithTimeout(ctx, d)
-	var wg sync.WaitGroup
-	wg.Go(func() { f.ask(during, ctx) })
-	if rejoins > 0 {
-		wg.Go(func() { f.churn(during, ctx, rejoins) })
-	}
-	wg.Wait()
-	cancel()
-	took := time.Since(start).Seconds()
-	after, err := sample(ctx, f.nut)
-	if err != nil {
-		return step{}, nil, err
-	}
-	hist := f.hist.Load()
-	got, now := f.take(), f.rpc()
-	return step{
-		Name: name, Seconds: took, Rejoins: f.rejoined.Load(), Lookups: got.Lookups, Found: got.Found, Skipped: f.skipped.Load(), LookupUS: got.LookupUS,
-		Requests: now.Sent - rpc.Sent, Timeouts: now.Timeout - rpc.Timeout,
-		ControlDropped: f.count.controlDropped.Load() - control, RequestDropped: f.count.requestsDropped.Load() - requests,
-		Links: f.count.links.Load(), FleetCPUPct: 100 * (ownCPU() - cpu).Seconds() / took,
-		NodeCPUPct: 100 * (after.cpu - before.cpu).Seconds() / took, NodeRSSBytes: after.rss,
-		NodeDropped: dropped(after.snap) - dropped(before.snap),
-	}, hist, nil
-}
-
-func dropped(s *view.Snapshot) (n uint64) {
-	for _, v := range s.Ledger.DHT.Dropped {
-		n += v
-	}
-	return n
-}
-
-// stable are the nodes that do not rejoin: those who ask and are asked for.
-func (f *fleet) stable() []*leanNode {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.nodes[:len(f.nodes)/2]
-}
-
-// ask starts lookups at the rate until during ends, and waits for them.
-func (f *fleet) ask(during, ctx context.Context) {
-	t := time.NewTicker(time.Duration(float64(time.Second) / f.p.Rate))
-	defer t.Stop()
-	nodes := f.stable()
-	places := make(chan struct{}, max(int(f.p.Rate*4), 16))
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		select {
-		case <-during.Done():
-			return
-		case <-t.C:
-		}
-		from, to := nodes[rand.IntN(len(nodes))], nodes[rand.IntN(len(nodes))]
-		target := to.id
-		if from == to {
-			target = f.nutID
-		}
-		select {
-		case places <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-places }()
-				f.lookup(ctx, from, target)
-			})
-		default:
-			f.skipped.Add(1)
-		}
-	}
-}
-
-// churn has nodes of the second half leave and come back as somebody new.
-func (f *fleet) churn(during, ctx context.Context, rate float64) {
-	t := time.NewTicker(time.Duration(float64(time.Second) / rate))
-	defer t.Stop()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	half := len(f.nodes) / 2
-	for i := 0; ; i++ {
-		select {
-		case <-during.Done():
-			return
-		case <-t.C:
-		}
-		at := half + i%(len(f.nodes)-half)
-		wg.Go(func() {
-			if err := f.rejoin(ctx, at); err == nil {
-				f.rejoined.Add(1)
-			}
-		})
-	}
-}
-
-// rejoin replaces node at.
-func (f *fleet) rejoin(ctx context.Context, at int) error {
-	f.mu.Lock()
-	old := f.nodes[at]
-	f.nodes[at] = nil
-	f.mu.Unlock()
-	if old == nil {
-		return errNotJoined // its last rejoin is still under way
-	}
-	var v view.DHT
-	old.node.Fill(&v, 0)
-	old.close()
-	n, err := startLean(ctx, old.addr, f.seeds, f.p.K, &f.count)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.past.Sent += v.RPC.Sent
-	f.past.Timeout += v.RPC.Timeout
-	if err == nil {
-		f.nodes[at] = n
-	}
-	return err
-}
-
-// rpc sums the fleet's requests.
-func (f *fleet) rpc() view.RPC {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	sum := f.past
-	for _, n := range f.nodes {
-		if n == nil {
-			continue
-		}
-		sent, timeout := n.node.Requests()
-		sum.Sent += sent
-		sum.Timeout += timeout
-	}
-	return sum
-}
-
-// ownCPU is this process's user and system time.
-func ownCPU() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func (f *fleet) result(took time.Duration, join Quantiles, all stage, steps []step, total stage, before, after reading) *Result {
+func (f *fleet) result(took time.Duration, join Quantiles, settled time.Duration, all stage, steps []step, total stage, before, after reading) *Result {
 	r := newResult("dht", f.p, took)
 	r.Sent, r.Expected, r.Delivered = total.Lookups, total.Lookups, total.Found
-	r.Lost = int64(total.Lookups - total.Found)
+	for _, s := range steps {
+		r.Expected += s.Skipped // one that had no place is not found either
+	}
+	r.Lost = int64(r.Expected - r.Delivered)
 	r.LatencyUS = total.LookupUS
 	r.measure(before, after)
 	handled := after.snap.Ledger.DHT.Delivered - before.snap.Ledger.DHT.Delivered
@@ -465,13 +326,12 @@ func (f *fleet) result(took time.Duration, join Quantiles, all stage, steps []st
 		r.cost(before, after, handled)
 	}
 	self := Node{PID: os.Getpid()}
-	var control uint64
-	for _, s := range steps {
-		control += s.ControlDropped
-	}
+	rpc := f.rpc()
 	r.Extra = map[string]any{
-		"joined_us": join, "all_found": all, "steps": steps, "control_dropped": control, "node_messages_handled": handled,
-		"node_dropped": dropped(after.snap), "fleet_rss_bytes_per_node": self.RSS() / uint64(f.p.Nodes-1), "links_per_node": float64(f.count.links.Load()) / float64(f.p.Nodes-1),
+		"joined_us": join, "settled_s": settled.Seconds(), "all_found": all, "steps": steps, "control_dropped": f.count.controlDropped.Load(), "requests_dropped": f.count.requestsDropped.Load(),
+		"requests": rpc.Sent, "timeouts": rpc.Timeout, // these four of the whole run, joins included
+		"node_messages_handled": handled,
+		"node_dropped":          dropped(after.snap), "fleet_rss_bytes_per_node": self.RSS() / uint64(f.p.Nodes-1), "links_per_node": float64(f.count.links.Load()) / float64(f.p.Nodes-1),
 		"last_over_first_p50": steps[len(steps)-1].LookupUS.P50 / max(steps[0].LookupUS.P50, 1), "link_queue_full": f.count.linkFull.Load(),
 		"note": "sent, delivered and latency are the soak's lookups; CPU and allocations are the node under test's per DHT message it handled",
 	}

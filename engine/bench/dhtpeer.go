@@ -24,11 +24,12 @@ import (
 // The lean node: edge, dispatcher (one shard) and dht.Node as the engine has
 // them, and nothing else, so that many fit into one process.
 const (
-	leanShards   = 1
-	leanCapacity = 256
-	leanQueue    = 16
-	leanMessage  = 64 << 10
-	leanWrite    = 5 * time.Second
+	leanShards    = 1
+	leanCapacity  = 256
+	leanQueue     = 16
+	leanAcceptors = 4
+	leanMessage   = 64 << 10
+	leanWrite     = 5 * time.Second
 )
 
 // fleetCounts are summed over all lean nodes there ever were. Any goroutine.
@@ -73,7 +74,7 @@ func startLean(parent context.Context, addr netip.AddrPort, seeds []dht.Seed, k 
 	}
 	n := &leanNode{id: keys.NodeID(), base: time.Now(), count: count}
 	n.edge, err = quicnet.Listen(quicnet.Config{
-		Addr: addr.String(), TLSCert: cert, DHTCert: cert, Retry: quicnet.RetryNever, ExemptLoopback: true, SocketBuffer: 256 << 10,
+		Addr: addr.String(), TLSCert: cert, DHTCert: cert, Retry: quicnet.RetryNever, ExemptLoopback: true, SocketBuffer: 256 << 10, Acceptors: leanAcceptors,
 	})
 	if err != nil {
 		return nil, err

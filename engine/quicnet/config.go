@@ -37,7 +37,7 @@ const (
 // Transport parameters of spec wzp 1.4.
 const (
 	idleTimeout    = 30 * time.Second
-	keepAlive      = 5 * time.Second
+	keepAlive      = 5 * time.Second // of clients
 	packetSize     = 1200
 	streamWindow   = 65536
 	connWindow     = 262144
@@ -50,8 +50,15 @@ const (
 	maxConns       = 16384
 	maxPerPrefix   = 4096
 	handshakeLimit = 10 * time.Second
+	acceptors      = 128
 	socketBuffer   = 8 << 20
 )
+
+// quietKeepAlive is how often we make sure of a connection that others keep
+// alive too: a wzp client does so every 5 s by itself, and a thousand idle DHT
+// links that both ends keep alive every 5 s cost a core. It is short of half
+// the idle timeout, and of the 30 s for which NATs remember.
+const quietKeepAlive = 12 * time.Second
 
 // Config is how an Endpoint is to behave. Zero values mean the defaults.
 type Config struct {
@@ -72,6 +79,10 @@ type Config struct {
 	RetryRate     float64 // attempts per second above which Retry begins; default 50
 	RetryBurst    int     // attempts let through at once; default 100
 	RetryHalfOpen int     // half-open handshakes above which Retry begins; default 256
+
+	// Acceptors take finished handshakes; default 128. quic-go queues 32 and
+	// refuses what does not fit; each waiting acceptor is one place more.
+	Acceptors int
 
 	// HandshakeTimeout limits a handshake in all; a peer silent for half of it
 	// is given up. Default 10 s.
@@ -105,6 +116,7 @@ func (c *Config) setDefaults() {
 	def(&c.RetryBurst, retryBurst)
 	def(&c.RetryHalfOpen, retryHalfOpen)
 	def(&c.HandshakeTimeout, handshakeLimit)
+	def(&c.Acceptors, acceptors)
 	def(&c.MaxConns, maxConns)
 	def(&c.MaxPerPrefix, maxPerPrefix)
 	def(&c.SocketBuffer, socketBuffer)
@@ -126,8 +138,8 @@ func def[T comparable](v *T, d T) {
 	}
 }
 
-// quicConfig is the configuration of both sides of every connection (spec wzp 1.4).
-func quicConfig(handshake time.Duration) *quic.Config {
+// quicConfig is the configuration of a connection (spec wzp 1.4).
+func quicConfig(handshake, keepAlive time.Duration) *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshake / 2, // quic-go limits the whole to twice this
 		MaxIdleTimeout:                 idleTimeout,

@@ -28,7 +28,8 @@ type dialer struct {
 	// Constant after its making.
 	sock   *socket
 	tr     *quic.Transport
-	conf   *quic.Config
+	conf   *quic.Config // of ALPNWZP
+	quiet  *quic.Config // of ALPNDHT
 	totals *totals
 	reg    *registry
 }
@@ -45,7 +46,11 @@ func (d *dialer) connect(ctx context.Context, dc DialConfig) (*Conn, error) {
 	}
 	t := &track{totals: d.totals}
 	ctx = context.WithValue(ctx, trackKey{}, t)
-	qc, err := d.tr.Dial(ctx, net.UDPAddrFromAddrPort(addr), conf, d.conf)
+	qconf := d.conf
+	if dc.ALPN == ALPNDHT {
+		qconf = d.quiet
+	}
+	qc, err := d.tr.Dial(ctx, net.UDPAddrFromAddrPort(addr), conf, qconf)
 	if errors.Is(err, quic.ErrTransportClosed) {
 		return nil, ErrClosed
 	}
@@ -136,7 +141,7 @@ func makeClient(cfg ClientConfig, gate *Gate) (*Client, error) {
 		sock.batch = ipv4.NewPacketConn(frozen)
 		pc = frozen
 	}
-	conf := quicConfig(handshakeLimit)
+	conf := quicConfig(handshakeLimit, keepAlive)
 	if cfg.MaxStreams != 0 {
 		conf.MaxIncomingStreams = cfg.MaxStreams
 	}
@@ -144,7 +149,7 @@ func makeClient(cfg ClientConfig, gate *Gate) (*Client, error) {
 	return &Client{
 		cert: cfg.Cert, freezer: gate,
 		dial: &dialer{
-			sock: sock, tr: &quic.Transport{Conn: pc, ConnectionIDLength: connectionIDs}, conf: conf, totals: &totals{}, reg: newRegistry(),
+			sock: sock, tr: &quic.Transport{Conn: pc, ConnectionIDLength: connectionIDs}, conf: conf, quiet: conf, totals: &totals{}, reg: newRegistry(),
 		},
 	}, nil
 }

@@ -8,7 +8,7 @@
 // # Goroutines
 //
 //	who                 how many                   ends when
-//	acceptor            acceptors (4)              Run's context ends, or the socket dies
+//	acceptor            Acceptors (128)            Run's context ends, or the socket dies
 //	handler             1 per accepted connection  the handler given to Run returns
 //	browser's streams   2 per h3 connection, and   the connection ends; the stream has
 //	                    1 per stream, at most 108  been read or refused

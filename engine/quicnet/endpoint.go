@@ -15,10 +15,6 @@ import (
 	"signalbox/engine/view"
 )
 
-// acceptors take finished handshakes. quic-go queues 32 and refuses what does
-// not fit; each waiting acceptor is one place more.
-const acceptors = 128
-
 // closeNormal is what clients are told when nothing is wrong (spec wzp 1.6).
 const closeNormal = "normal close"
 
@@ -61,7 +57,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 		key := quic.TokenGeneratorKey(cfg.TokenKey)
 		tr.TokenGeneratorKey = &key
 	}
-	qc := quicConfig(cfg.HandshakeTimeout)
+	qc := quicConfig(cfg.HandshakeTimeout, quietKeepAlive)
 	qc.EnableStreamResetPartialDelivery = cfg.H3Cert != nil // WebTransport wants it; others ignore that it is offered
 	ln, err := tr.Listen(serverTLS(&cfg), qc)
 	if err != nil {
@@ -69,7 +65,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 	}
 	return &Endpoint{
 		cfg: cfg, gate: g, ln: ln,
-		dial: &dialer{sock: sock, tr: tr, conf: qc, totals: t, reg: newRegistry()},
+		dial: &dialer{sock: sock, tr: tr, conf: quicConfig(cfg.HandshakeTimeout, keepAlive), quiet: qc, totals: t, reg: newRegistry()},
 	}, nil
 }
 
@@ -85,8 +81,8 @@ func (e *Endpoint) Run(ctx context.Context, handler func(*Conn)) error {
 		return errors.New("quicnet: Run was called twice")
 	}
 	var handlers, taking sync.WaitGroup
-	failed := make(chan error, acceptors)
-	for range acceptors {
+	failed := make(chan error, e.cfg.Acceptors)
+	for range e.cfg.Acceptors {
 		taking.Go(func() { failed <- e.acceptLoop(&handlers, handler) })
 	}
 	var err error
