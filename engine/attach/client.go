@@ -187,7 +187,9 @@ func (c *Client) session(ctx context.Context) error {
 	after := c.last - c.base
 	c.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return ended(c.api.Lines(ctx, "/v1/stream", c.snapshotLine(s.Node.StartedAt))) })
+	g.Go(func() error {
+		return ended(c.api.Lines(ctx, "/v1/stream?idle_ms=750", c.snapshotLine(s.Node.StartedAt)))
+	})
 	g.Go(func() error {
 		return ended(c.api.Lines(ctx, "/v1/events?follow=1&after="+strconv.FormatUint(after, 10), c.eventLine))
 	})

@@ -248,17 +248,16 @@ func (s *Server) raw(w http.ResponseWriter, code int, kind string, b []byte) {
 
 // line returns the newest snapshot as one line of JSON, encoded once however
 // many read it.
-func (s *Server) line() ([]byte, uint64, error) {
-	snap := s.node.Snapshot()
+func (s *Server) line(snap *view.Snapshot) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.encoded != nil && s.seq == snap.Seq {
-		return s.encoded, s.seq, nil
+		return s.encoded, nil
 	}
 	b, err := json.Marshal(snap)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	s.encoded, s.seq = append(b, '\n'), snap.Seq
-	return s.encoded, s.seq, nil
+	return s.encoded, nil
 }
