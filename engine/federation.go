@@ -60,7 +60,7 @@ func (e *Engine) openFederation() {
 	configured := len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
 	f.on = e.cfg.Legacy.RemoteRelay == "" && (configured || e.cfg.DiscoverRelays()) // forwarded rooms are the remote's
 	cfg := fed.Config{
-		Self: state.NormalFingerprint(e.info.TLSFingerprint), LinkPPS: e.cfg.Federation.LinkPPS, RoomPPS: e.cfg.Federation.RoomPPS,
+		Self: state.NormalFingerprint(e.info.TLSFingerprint), LinkPPS: e.cfg.Federation.LinkPPS, RoomPPS: e.cfg.Federation.RoomPPS, NoTrunk: !e.cfg.Federation.Trunk,
 		QueueMaxAge: e.cfg.Relay.QueueMaxAge, Event: e.event, Call: e.callFrom, Presence: e.presenceFrom, Gone: e.relayGone,
 		Asked: e.askedBy, Answered: e.answeredBy, Heard: e.heard(),
 	}

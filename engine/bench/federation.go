@@ -32,6 +32,7 @@ type FederationParams struct {
 	Blackholed int     `json:"blackholed"` // peers whose traffic stops, without a close, after a third of the time
 	PPS        int     `json:"pps"`        // packets a second of each peer
 	Payload    int     `json:"payload"`
+	Trunk      bool    `json:"trunk"` // the node may send several packets in one datagram
 	Seconds    float64 `json:"seconds"`
 }
 
@@ -61,9 +62,9 @@ type fedPeer struct {
 
 // newFedPeers makes peers without connections, and the node's configuration
 // that lets them in.
-func newFedPeers(n int, dir string) ([]*fedPeer, string, error) {
+func newFedPeers(n int, trunk bool, dir string) ([]*fedPeer, string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[[global_rooms]]\nname = %q\n", fedRoom)
+	fmt.Fprintf(&b, "[federation]\ntrunk = %v\n[[global_rooms]]\nname = %q\n", trunk, fedRoom)
 	peers := make([]*fedPeer, n)
 	for i := range peers {
 		var seed [32]byte
@@ -225,7 +226,7 @@ func RunFederation(ctx context.Context, exe string, p FederationParams) (*Result
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	peers, conf, err := newFedPeers(p.Peers, dir)
+	peers, conf, err := newFedPeers(p.Peers, p.Trunk, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -400,6 +401,7 @@ func federationCommand() *cobra.Command {
 	f.IntVar(&p.Blackholed, "blackholed", 0, "relays whose traffic stops, without a close, after a third of the time")
 	f.IntVar(&p.PPS, "pps", 20, "packets a second of each relay")
 	f.IntVar(&p.Payload, "payload", 108, "bytes of payload after the 12 byte header")
+	f.BoolVar(&p.Trunk, "trunk", true, "the node may send several packets in one datagram")
 	f.Float64Var(&p.Seconds, "seconds", 30, "how long they talk")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		exe, err := os.Executable()

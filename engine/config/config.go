@@ -195,6 +195,7 @@ type Federation struct {
 	Discover string `koanf:"discover"` // link to relays that the DHT lists: auto, on, off
 	LinkPPS  int    `koanf:"link_pps"` // packets/s one relay may send
 	RoomPPS  int    `koanf:"room_pps"` // packets/s one relay may send to one room
+	Trunk    bool   `koanf:"trunk"`    // several packets in one datagram, to relays that read them
 }
 
 // GlobalRoom is a room shared over federation links.
@@ -245,7 +246,7 @@ func Default() Config {
 		Auth:   Auth{Timeout: 5 * time.Second, MaxConcurrent: 32, CacheTTL: time.Minute},
 		Flight: Flight{Keep: 30 * time.Minute, MemBytes: 64 << 20, FileBytes: 256 << 20, Trace: TraceAfter},
 
-		Federation: Federation{Discover: DirectoryAuto, LinkPPS: 50_000, RoomPPS: 2000},
+		Federation: Federation{Discover: DirectoryAuto, LinkPPS: 50_000, RoomPPS: 2000, Trunk: true},
 	}
 }
 

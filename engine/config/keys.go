@@ -100,6 +100,7 @@ var keys = withKinds([]Key{
 	{Name: "federation.discover", Arg: "MODE", Help: "link to relays that the DHT lists for our global rooms or callees, and let such relays link: on, off, or auto, on unless auth_url is set"},
 	{Name: "federation.link_pps", Arg: "N", Help: "packets a second one linked relay may send"},
 	{Name: "federation.room_pps", Arg: "N", Help: "packets a second one linked relay may send to one room"},
+	{Name: "federation.trunk", Arg: "BOOL", Help: "send several packets in one datagram to linked signalboxes"},
 	{Name: "peers", Help: "relays to link to: url, fingerprint, label, unproven"},
 	{Name: "trusted", Help: "relays that may link to us: fingerprint, label, unproven"},
 	{Name: "global_rooms", Flag: "global-room", Arg: "NAME", Lists: true, Help: "federated room (repeatable)"},

@@ -432,7 +432,7 @@ func (l *Link) Pack(dst []byte, batch []Packet, limit int) ([]byte, int) {
 		return first.append(dst), 1
 	}
 	size, n := wire.RoomHashSize+2, 0
-	for box && n < len(batch) && batch[n].Trace == 0 {
+	for box && !l.mesh.cfg.NoTrunk && n < len(batch) && batch[n].Trace == 0 {
 		size += 4 + batch[n].size()
 		if size > limit {
 			break

@@ -244,6 +244,11 @@ func TestTrunk(t *testing.T) {
 			t.Errorf("limit %d: %d packets in %d bytes, want %d", limit, n, len(dg), want)
 		}
 	}
+	l.mesh.cfg.NoTrunk = true
+	if _, n := l.Pack(nil, []Packet{big, big}, 5000); n != 1 {
+		t.Errorf("%d packets at once, which an operator has forbidden", n)
+	}
+	l.mesh.cfg.NoTrunk = false
 	l.box.Store(false)
 	if _, n := l.Pack(nil, []Packet{big, big}, 5000); n != 1 {
 		t.Errorf("%d packets for a relay that reads one", n)

@@ -26,6 +26,8 @@ type Config struct {
 	LinkPPS int // 50,000
 	RoomPPS int // 2,000
 
+	NoTrunk bool // send each packet in a datagram of its own
+
 	// A link's queue; see relay.Config for the reasons.
 	QueueCapacity int           // packets: 1,024
 	QueueBytes    int           // bytes: 1,452 times QueueCapacity
