@@ -165,7 +165,7 @@ func (n *Node) takeAddress(s *session, m *wire.Message, now int64) wire.Result {
 		}
 		return wire.ResultOK
 	}
-	from := table.Addr{AddrPort: table.Canonical(s.link.RemoteAddr()), Type: s.addrType()}
+	from := s.addr()
 	claims := n.hearsay(m.Addrs, table.LocalScope(from.AddrPort.Addr()))
 	if len(m.Addrs) > 0 && len(claims) == 0 {
 		return wire.ResultBadAddress

@@ -97,7 +97,7 @@ func (n *Node) linked(s *session, unasked bool) {
 // admit offers the peer of a registered link to the table.
 func (n *Node) admit(s *session) {
 	now := n.now()
-	addr := table.Addr{AddrPort: s.link.RemoteAddr(), Type: s.addrType()}
+	addr := s.addr()
 	adm := n.table.Add(now, s.peer, []table.Addr{addr}, n.trust.meet(s.peer, now, n.inTable))
 	n.admitted(s.peer, addr, adm)
 }
@@ -113,6 +113,11 @@ func (s *session) addrType() table.AddrType {
 	default:
 		return table.Unverified
 	}
+}
+
+// addr is where the peer is, as the link shows it.
+func (s *session) addr() table.Addr {
+	return table.Addr{AddrPort: table.Canonical(s.link.RemoteAddr()), Type: s.addrType()}
 }
 
 // typeOf is addrType of a link that may not be registered.

@@ -74,7 +74,8 @@ func (n *Node) LookupAs(ctx context.Context, target table.ID, ask Ask) ([]Found,
 	return n.newLookup(target, ask).finish(ctx)
 }
 
-// newLookup is a lookup that begins with what the table knows. It is listed
+// newLookup is a lookup that begins with what the table knows, and the target
+// itself when it is linked. It is listed
 // from now on, and must be finished.
 func (n *Node) newLookup(target table.ID, ask Ask) *lookup {
 	l := &lookup{
@@ -86,6 +87,9 @@ func (n *Node) newLookup(target table.ID, ask Ask) *lookup {
 	}
 	for i, c := range n.table.Closest(nil, target, n.table.K()) {
 		l.add(l.paths[i%len(l.paths)], &candidate{id: c.ID(), own: c.Addrs(), depth: 1})
+	}
+	if s := n.outsider(&target); s != nil {
+		l.add(l.paths[0], &candidate{id: target, own: []table.Addr{s.addr()}, depth: 1})
 	}
 	return l
 }
@@ -275,7 +279,7 @@ func (l *lookup) query(ctx context.Context, c *candidate, told []table.Addr) que
 	m, rtt, err := n.request(ctx, s, want, func(buf []byte, req uint64) []byte {
 		return question(buf, req, &l.target)
 	})
-	met := table.Addr{AddrPort: table.Canonical(s.link.RemoteAddr()), Type: s.addrType()}
+	met := s.addr()
 	return queryResult{c: c, nodes: m.Nodes, values: m.Values, fromLocal: table.LocalScope(met.AddrPort.Addr()), met: met, rtt: rtt, err: err}
 }
 

@@ -371,10 +371,13 @@ func TestServingDoesNotAllocate(t *testing.T) {
 		n.Connected(link(i, uint64(i+1)))
 	}
 	l := Link(nullLink{link(3, 4)})
-	target := testID(77)
+	target, outsider := testID(77), link(500, 500)
+	crowd(n, outsider.peer)
+	n.Connected(outsider)
 	for name, msg := range map[string][]byte{
 		"PING":            wire.AppendPing(nil, 1),
 		"FIND_NODE":       wire.AppendFindNode(nil, 1, &target),
+		"of an outsider":  wire.AppendFindNode(nil, 1, &outsider.peer),
 		"unmatched reply": wire.AppendPong(nil, 1),
 	} {
 		if a := testing.AllocsPerRun(200, func() { n.Handle(0, l, msg, 5) }); a >= 1 {

@@ -109,10 +109,10 @@ func storeCode(err error) wire.Code {
 func (n *Node) far(key *table.ID) bool {
 	cb := n.contactPool.Get().(*contactBuf)
 	defer n.contactPool.Put(cb)
-	defer clear(cb[:]) // the pool must not keep contacts alive
+	defer clear(cb.contacts[:]) // the pool must not keep contacts alive
 	closer := 0
 	want := min(n.table.K(), wire.MaxContacts) + spareContacts
-	for _, c := range n.table.Closest(cb[:0], *key, want) {
+	for _, c := range n.table.Closest(cb.contacts[:0], *key, want) {
 		if id := c.ID(); c.Failures() == 0 && table.Closer(key, &id, &n.cfg.ID) < 0 {
 			closer++
 		}

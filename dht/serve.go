@@ -54,7 +54,10 @@ type replyBuf [wire.MaxNodesMessage]byte
 
 // contactBuf is scratch for the contacts of one answer: some more than fit,
 // since the requester and suspects are left out.
-type contactBuf [wire.MaxContacts + spareContacts]*table.Contact
+type contactBuf struct {
+	contacts [wire.MaxContacts + spareContacts]*table.Contact
+	addr     [1]table.Addr
+}
 
 const spareContacts = 5
 
@@ -157,14 +160,20 @@ func (n *Node) serveFindNode(l Link, req uint64, target *table.ID, buf *replyBuf
 	n.send(l, w.Bytes())
 }
 
-// appendClosest adds the contacts to an answer that goes out over l.
+// appendClosest adds the contacts to an answer that goes out over l. Before
+// them goes the target itself if it is linked to us and the table had no place
+// for it: who fills a bucket with his own hides nobody we are connected to.
 func (n *Node) appendClosest(l Link, w *wire.NodesWriter, target *table.ID) {
 	cb := n.contactPool.Get().(*contactBuf)
 	defer n.contactPool.Put(cb)
 	requester := l.PeerID()
 	local := table.LocalScope(table.Canonical(l.RemoteAddr()).Addr())
 	want := min(n.table.K(), wire.MaxContacts)
-	for _, c := range n.table.Closest(cb[:0], *target, want+spareContacts) {
+	if s := n.outsider(target); s != nil && *target != requester {
+		cb.addr[0] = s.addr()
+		w.Add(target, cb.addr[:], func(a table.Addr) bool { return local || !table.LocalScope(a.AddrPort.Addr()) })
+	}
+	for _, c := range n.table.Closest(cb.contacts[:0], *target, want+spareContacts) {
 		id := c.ID()
 		if w.Len() == want {
 			break
@@ -173,7 +182,17 @@ func (n *Node) appendClosest(l Link, w *wire.NodesWriter, target *table.ID) {
 			w.Add(&id, c.Addrs(), func(a table.Addr) bool { return a.Type != table.Relay && (local || a.Type != table.Lan) })
 		}
 	}
-	clear(cb[:]) // the pool must not keep contacts alive
+	clear(cb.contacts[:]) // the pool must not keep contacts alive
+}
+
+// outsider returns the direct link to a peer that is no contact, nil when it is
+// one or there is none.
+func (n *Node) outsider(id *table.ID) *session {
+	s := n.reg.straight(*id)
+	if s == nil || n.table.Get(*id) != nil {
+		return nil
+	}
+	return s
 }
 
 func (n *Node) send(l Link, payload []byte) {

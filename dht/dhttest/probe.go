@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"signalbox/dht"
 	"signalbox/dht/table"
 	"signalbox/dht/wire"
 )
@@ -114,11 +115,16 @@ func Closest(list []*Peer, target table.ID, k int, except *Peer) []*Peer {
 // Measure has p look for target and compares what it finds with the truth. One
 // measured lookup of a node at a time.
 func (p *Peer) Measure(ctx context.Context, target table.ID) Outcome {
+	return p.MeasureAs(ctx, target, dht.Ask{})
+}
+
+// MeasureAs is Measure of a lookup for a purpose.
+func (p *Peer) MeasureAs(ctx context.Context, target table.ID, ask dht.Ask) Outcome {
 	s := p.swarm
 	w := &watch{target: target, requests: map[uint64]*Peer{}, depth: map[table.ID]int{}, answered: map[table.ID]int{}}
 	p.watch.Store(w)
 	start := s.Now()
-	found, err := p.Node.Lookup(ctx, target)
+	found, err := p.LookupAs(ctx, target, ask)
 	took := time.Duration(s.Now() - start)
 	p.watch.Store(nil)
 	w.mu.Lock()
