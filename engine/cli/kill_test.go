@@ -45,7 +45,10 @@ func launch(t *testing.T, bin, dir, listen string, more ...string) *process {
 	}
 	args := append([]string{"serve", "--state-dir", dir, "--admin", filepath.Join(dir, "a.sock"), "--listen", listen, "--insecure-allow-loopback"}, more...)
 	p.cmd = exec.CommandContext(t.Context(), bin, args...)
-	p.cmd.Env = append(os.Environ(), "SIGNALBOX_DHT_SAVE_INTERVAL=100ms")
+	p.cmd.Env = os.Environ()
+	if len(more) == 0 { // who joins nobody is the one that is killed
+		p.cmd.Env = append(p.cmd.Env, "SIGNALBOX_DHT_SAVE_INTERVAL=100ms")
+	}
 	logs, err := os.Create(p.logs)
 	if err != nil {
 		t.Fatal(err)
@@ -119,40 +122,41 @@ func (p *process) hammer(ctx context.Context, saves *atomic.Uint64) {
 	}
 }
 
+// number reads an environment variable.
+func number(t *testing.T, name string, usual int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // A node that is killed over and over, in the middle of saving, always finds a
 // whole routing.json, all of it, and is back in the network by nothing else.
-// KILL_TEST_CYCLES says how often; the default keeps the suite quick.
+// KILL_TEST_CYCLES says how often, KILL_TEST_CONTACTS with how many others; the
+// defaults keep the suite quick (make kill: 100 and 30).
 func TestKilledWhileSaving(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the real binary; -short leaves it out")
 	}
-	kills := 4
-	if s := os.Getenv("KILL_TEST_CYCLES"); s != "" {
-		var err error
-		if kills, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kills, others := number(t, "KILL_TEST_CYCLES", 4), number(t, "KILL_TEST_CONTACTS", 4)
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "signalbox")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "signalbox").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	const others = 4
-	var fleet []*process
-	var join []string
-	for i := range others {
-		p := launch(t, bin, filepath.Join(dir, fmt.Sprint(i)), "127.0.0.1:0", join...)
-		defer p.kill(t)
-		fleet = append(fleet, p)
-		join = []string{"--dht-join", fleet[0].info.NodeID + "@" + fleet[0].info.Listen}
-	}
-	victim := launch(t, bin, filepath.Join(dir, "v"), "127.0.0.1:0", join...)
+	victim := launch(t, bin, filepath.Join(dir, "v"), "127.0.0.1:0")
 	listen, path := victim.info.Listen, filepath.Join(dir, "v", "routing.json")
 	self, err := dhttable.ParseID(victim.info.NodeID)
 	if err != nil {
 		t.Fatal(err)
 	}
+	accompany(t, bin, dir, victim, self, others)
 	var saves atomic.Uint64
 	midway, rejoin := 0, time.Duration(0)
 	for k := range kills {
@@ -184,7 +188,27 @@ func TestKilledWhileSaving(t *testing.T) {
 	if err != nil || len(ents) > 12 {
 		t.Errorf("the kills have left %d files: %v", len(ents), err)
 	}
-	t.Logf("%d kills, %d saves asked for, %d killed with a file half written, 0 lost or damaged, slowest start and rejoin %v", kills, saves.Load(), midway, rejoin)
+	t.Logf("%d kills with %d contacts, %d saves asked for, %d killed with a file half written, 0 lost or damaged, slowest start and rejoin %v", kills, others, saves.Load(), midway, rejoin)
+}
+
+// accompany launches nodes that join through the victim, until so many of them
+// have a place in its table.
+func accompany(t *testing.T, bin, dir string, victim *process, self dhttable.ID, others int) {
+	t.Helper()
+	full := map[int]int{} // by bucket
+	for i, places := 0, 0; places < others; i++ {
+		p := launch(t, bin, filepath.Join(dir, strconv.Itoa(i)), "127.0.0.1:0", "--dht-join", victim.info.NodeID+"@"+victim.info.Listen)
+		t.Cleanup(func() { p.kill(t) })
+		id, err := dhttable.ParseID(p.info.NodeID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bucket := dhttable.BucketIndex(&self, &id)
+		if full[bucket] < dhttable.DefaultK {
+			full[bucket]++
+			places++
+		}
+	}
 }
 
 // whole checks that the file is there, undamaged, with all its peers.
