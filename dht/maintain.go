@@ -24,7 +24,8 @@ const (
 	refreshAfter     = 900 * time.Second // a bucket without proof of life or probe since then
 	refreshPerPass   = 4
 	checkEvery       = 15 * time.Second
-	checksPerPass    = 8
+	checksPerPass    = 8  // at least
+	checkPasses      = 24 // in which every contact could be asked once: in six minutes
 	suspectsEvery    = 3 // passes between two probes of one that did not answer
 	readmitPerPass   = 16
 	probesAtOnce     = 8
@@ -283,9 +284,10 @@ const never = int64(1<<63 - 1)
 // from a bucket nobody contends for; and offers connected peers that found no
 // place earlier.
 func (n *Node) checkJob() func(ctx context.Context, woken bool) time.Duration {
-	pass := 0
+	pass, credit := 0, 0
 	return func(ctx context.Context, _ bool) time.Duration {
-		n.check(ctx, pass)
+		credit = n.checkCredit(credit)
+		credit -= n.check(ctx, pass, credit)
 		if pass%suspectsEvery == 0 {
 			n.readmit()
 		}
@@ -294,8 +296,18 @@ func (n *Node) checkJob() func(ctx context.Context, woken bool) time.Duration {
 	}
 }
 
-func (n *Node) check(ctx context.Context, pass int) {
-	n.probeAll(ctx, n.due(n.now(), pass), func(c *table.Contact, since int64, err error) {
+// checkCredit is how many contacts the next pass may ask: a share of the table,
+// so that one of any size is looked through in the same time, and what the pass
+// before has left over, once.
+func (n *Node) checkCredit(left int) int {
+	share := max(checksPerPass, (n.table.Len()+checkPasses-1)/checkPasses)
+	return min(left, share) + share
+}
+
+// check asks at most credit contacts, and returns how many.
+func (n *Node) check(ctx context.Context, pass, credit int) int {
+	due := n.due(n.now(), pass, credit)
+	n.probeAll(ctx, due, func(c *table.Contact, since int64, err error) {
 		limit := removeAfterFresh
 		if c.Stale(n.now()) {
 			limit = removeAfterStale
@@ -304,12 +316,13 @@ func (n *Node) check(ctx context.Context, pass int) {
 			n.removeSilent(c, since)
 		}
 	})
+	return len(due)
 }
 
 // due picks whom to ask now: those whose link was lost, since most of them are
 // dead and we would go on telling others of them; now and then those that did
 // not answer; and those silent for long, the longest first.
-func (n *Node) due(now int64, pass int) []*table.Contact {
+func (n *Node) due(now int64, pass, credit int) []*table.Contact {
 	type claim struct {
 		c       *table.Contact
 		urgency int64
@@ -330,7 +343,7 @@ func (n *Node) due(now int64, pass int) []*table.Contact {
 	}
 	slices.SortStableFunc(claims, func(a, b claim) int { return cmp.Compare(b.urgency, a.urgency) })
 	var out []*table.Contact
-	for _, d := range claims[:min(len(claims), checksPerPass)] {
+	for _, d := range claims[:min(len(claims), credit)] {
 		out = append(out, d.c)
 	}
 	return out
@@ -404,18 +417,22 @@ func (n *Node) removeSilent(c *table.Contact, since int64) {
 		return
 	}
 	if gone := n.table.RemoveSilent(c.ID(), table.RemovedStale, since); gone != nil {
+		for _, s := range n.reg.of(c.ID()) {
+			s.silent.Store(true)
+		}
 		n.peerRemoved(gone, table.RemovedStale)
 	}
 }
 
-// readmit offers some connected peers that are not in the table.
+// readmit offers some connected peers that are not in the table, and that are
+// not as good as dead: a connection outlives its peer by half a minute.
 func (n *Node) readmit() {
 	left := readmitPerPass
 	for s := range n.reg.all {
 		if left == 0 {
 			return
 		}
-		if n.table.Get(s.peer) == nil && !n.table.Blocked(s.peer) {
+		if n.table.Get(s.peer) == nil && !s.silent.Load() && !n.table.Blocked(s.peer) {
 			n.admit(s)
 			left--
 		}

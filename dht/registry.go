@@ -28,6 +28,7 @@ type session struct {
 
 	// Any goroutine (atomic).
 	dialed  atomic.Bool // we have reached the peer at its address
+	silent  atomic.Bool // it left the table because it did not answer, and has said nothing since
 	quota   gcra        // requests served
 	refusal gcra        // refusals sent
 	reach   linkReach

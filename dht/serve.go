@@ -73,6 +73,9 @@ func (n *Node) Handle(shard int, l Link, payload []byte, now int64) {
 	}
 	advance(&n.lastHeard, now)
 	s := n.reg.find(peer, l.Generation())
+	if s != nil && s.silent.Load() {
+		s.silent.Store(false)
+	}
 	n.table.Touch(peer, l.RemoteAddr(), typeOf(l, s), now)
 	t, req, err := wire.Header(payload)
 	switch {
