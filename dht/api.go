@@ -102,6 +102,12 @@ func (n *Node) Fill(v *view.DHT, now int64) {
 		Refused: n.counts.refused.Load(),
 		Stray:   n.counts.strays(),
 	}
+	st := n.Stats()
+	v.Served = st.Served
+	v.Trouble = map[string]uint64{
+		"quota": st.Quota, "malformed": st.Malformed, "blocked": st.Blocked, "excused": st.Excused, "late_lost": st.LateLost,
+		"send_error": st.SendErr, "revalidation_full": st.RevalBusy, "panic": st.Panics,
+	}
 }
 
 func seconds(ns int64) float64 { return time.Duration(ns).Seconds() }

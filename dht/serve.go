@@ -21,7 +21,7 @@ type counters struct {
 	reachCounts
 }
 
-// Stats are counts beyond those of view.DHT.
+// Stats are counts of what came of messages and links.
 type Stats struct {
 	Links     int    // registered links
 	Served    uint64 // requests answered

@@ -42,6 +42,10 @@ func (t *Table) Fill(v *view.DHT, now int64) {
 	for i := range t.results {
 		v.Admission[resultNames[i]] = t.results[i].Load()
 	}
+	v.Removed = make(map[string]uint64, NumRemovals)
+	for i := range t.removed {
+		v.Removed[removalNames[i]] = t.removed[i].Load()
+	}
 	v.Diversity = diversity(s)
 }
 

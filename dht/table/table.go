@@ -360,11 +360,10 @@ const (
 	RemovedStale                  // silent, and did not answer when asked
 	RemovedEvicted                // an operator's command
 	RemovedBlocked                // an operator blocked it
-	RemovedLeft                   // it said so itself
 	NumRemovals
 )
 
-var removalNames = [NumRemovals]string{"swap", "stale", "evicted", "blocked", "left"}
+var removalNames = [NumRemovals]string{"swap", "stale", "evicted", "blocked"}
 
 // String is the name used in events.
 func (r Removal) String() string {

@@ -166,6 +166,9 @@ func dhtFamilies() []family {
 			emit(float64(s.DHT.Touch.Slow), "slow")
 			emit(float64(s.DHT.Touch.Missing), "missing")
 		}},
+		{"signalbox_dht_removals_total", "Contacts that left the routing table, by why.", counter, []string{"reason"}, func(s *view.Snapshot, emit put) { byName(emit, s.DHT.Removed) }},
+		counterOf("signalbox_dht_served_total", "Requests of peers answered.", func(s *view.Snapshot) float64 { return float64(s.DHT.Served) }),
+		{"signalbox_dht_trouble_total", "DHT messages and links that came to nothing, by why; excused: failures not held against the peer.", counter, []string{"what"}, func(s *view.Snapshot, emit put) { byName(emit, s.DHT.Trouble) }},
 		{"signalbox_dht_admissions_total", "Candidates for the routing table, by what became of them.", counter, []string{"result"}, func(s *view.Snapshot, emit put) { byName(emit, s.DHT.Admission) }},
 		gaugeOf("signalbox_dht_lookups_active", "Lookups under way.", func(s *view.Snapshot) float64 { return float64(s.DHT.Lookups.Active) }),
 		{"signalbox_dht_lookups_total", "Lookups that ended, by how.", counter, []string{"result"}, func(s *view.Snapshot, emit put) {

@@ -53,7 +53,7 @@ func small() *view.Snapshot {
 		Links:   []view.Link{{Label: "B", State: "up", Rooms: []string{"r"}, Received: 3, Forwarded: 4}},
 		Forward: &view.Forward{State: "up", Attempts: 3, Failures: 1, Legs: []view.Leg{{ID: "2"}}}, EventLog: &view.EventLog{Written: 5, Dropped: 1},
 		Probes: []view.Probe{{Target: "192.0.2.1:4433", Up: true, RTTMS: 12, LossPct: 1.5, JitterMS: 2}},
-		DHT:    view.DHT{Admission: map[string]uint64{"added": 1}},
+		DHT:    view.DHT{Admission: map[string]uint64{"added": 1}, Removed: map[string]uint64{"stale": 1}, Trouble: map[string]uint64{"quota": 1}},
 		Edge:   view.Edge{Refused: map[string]uint64{"alpn": 1}},
 		Signal: view.Signal{Refused: map[string]uint64{"busy": 1}, Auth: view.Auth{Enabled: true, Breaker: "closed", Checks: map[string]uint64{"ok": 5, "denied": 2, "timeout": 1}}},
 	}

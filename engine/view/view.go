@@ -276,6 +276,10 @@ type DHT struct {
 	Unresolved []string          `json:"unresolved,omitempty"` // bootstrap peers' names that have no address now
 
 	Reachability Reachability `json:"reachability"`
+
+	Removed map[string]uint64 `json:"removed"` // contacts that left the table, by why
+	Served  uint64            `json:"served"`  // requests of others answered
+	Trouble map[string]uint64 `json:"trouble"` // messages and links that came to nothing, by why
 }
 
 // Bucket is one k-bucket that holds, or has held, contacts; empty buckets are

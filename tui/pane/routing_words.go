@@ -65,7 +65,8 @@ func (p *Routing) words(w int, st *style.Set) []string {
 	para("records", lv, text)
 	lv, text = savedWords(&t.Saved, p.d.Snap.At)
 	para("saved", lv, text)
-	para("admission", fine, admissionWords(t.Admission))
+	para("admission", fine, admissionWords(t.Admission)+"; left: "+reasonWords(t.Removed))
+	para("serving", fine, n(t.Served)+" requests of others; trouble: "+reasonWords(t.Trouble))
 	para("touches", fine, fmt.Sprintf("%s fast (no lock), %s slow, %s of unknown peers", n(t.Touch.Fast), n(t.Touch.Slow), n(t.Touch.Missing)))
 	return out
 }
