@@ -26,7 +26,7 @@ const (
 	checkEvery       = 15 * time.Second
 	checksPerPass    = 8  // at least
 	checkPasses      = 24 // in which every contact could be asked once: in six minutes
-	suspectsEvery    = 3 // passes between two probes of one that did not answer
+	suspectsEvery    = 3  // passes between two probes of one that did not answer
 	readmitPerPass   = 16
 	probesAtOnce     = 8
 	askSeeds         = 4 // asked beside the neighbours in a self-lookup
