@@ -3,6 +3,7 @@ package table
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,44 +31,79 @@ func benchTable(b *testing.B, n int) (*Table, []ID, *mapTable) {
 	return tab, ids, m
 }
 
+// BenchmarkTouch stamps contacts from every processor, alone and beside a lookup
+// after the other in the same table: what is kept of 1,000 and 10,000 offered
+// peers, k being 20, and 10,000 that are really held. With a reader-writer lock
+// the lookups hold it as readers, as in the original. The rivals side by side,
+// in turn: dht/table/kbucketbench.
 func BenchmarkTouch(b *testing.B) {
 	for _, n := range benchSizes {
 		tab, ids, m := benchTable(b, n)
-		addr := make([]netip.AddrPort, len(ids))
-		for i, id := range ids {
-			addr[i] = tab.Get(id).Addrs()[0].AddrPort
+		touches(b, fmt.Sprintf("offered-%d", n), tab, ids, m)
+	}
+	tab, ids, m := heldTable(b, benchSizes[len(benchSizes)-1])
+	touches(b, fmt.Sprintf("held-%d", len(ids)), tab, ids, m)
+}
+
+func touches(b *testing.B, name string, tab *Table, ids []ID, m *mapTable) {
+	addr := make([]netip.AddrPort, len(ids))
+	for i, id := range ids {
+		addr[i] = tab.Get(id).Addrs()[0].AddrPort
+	}
+	stamp := func(i int) {
+		if c := m.m[ids[i]]; c != nil && slices.Contains(c.Addrs(), Addr{addr[i], Direct}) {
+			c.lastSeen.Store(int64(i))
 		}
-		var worker atomic.Int64
-		run := func(name string, f func(i int)) {
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					i := int(worker.Add(7919)) % len(ids)
-					for pb.Next() {
-						if i++; i == len(ids) {
-							i = 0
-						}
-						f(i)
-					}
-				})
+	}
+	for _, d := range []struct {
+		name   string
+		touch  func(i int)
+		lookup func(target *ID)
+	}{
+		{"table", func(i int) { tab.Touch(ids[i], addr[i], Direct, int64(i)) }, func(target *ID) {
+			var buf [20]*Contact
+			tab.Closest(buf[:0], *target, 20)
+		}},
+		{"rwmutex+map+atomic", func(i int) { m.rw.RLock(); stamp(i); m.rw.RUnlock() }, func(target *ID) { m.rw.RLock(); m.sort(target); m.rw.RUnlock() }},
+		{"mutex+map", func(i int) { m.mu.Lock(); stamp(i); m.mu.Unlock() }, func(target *ID) { m.mu.Lock(); m.sort(target); m.mu.Unlock() }},
+	} {
+		b.Run(d.name+"/"+name+"/alone", func(b *testing.B) { touchFromAll(b, len(ids), d.touch) })
+		b.Run(d.name+"/"+name+"/beside", func(b *testing.B) {
+			var stop atomic.Bool
+			var lookups sync.WaitGroup
+			lookups.Go(func() {
+				for j := uint64(0); !stop.Load(); j++ {
+					target := pseudoID(j + 1<<50)
+					d.lookup(&target)
+					runtime.Gosched()
+				}
 			})
-		}
-		run("table", func(i int) { tab.Touch(ids[i], addr[i], Direct, int64(i)) })
-		run("rwmutex+map+atomic", func(i int) {
-			m.rw.RLock()
-			if c := m.m[ids[i]]; c != nil && slices.Contains(c.Addrs(), Addr{addr[i], Direct}) {
-				c.lastSeen.Store(int64(i))
-			}
-			m.rw.RUnlock()
-		})
-		run("mutex+map", func(i int) {
-			m.mu.Lock()
-			if c := m.m[ids[i]]; c != nil && slices.Contains(c.Addrs(), Addr{addr[i], Direct}) {
-				c.lastSeen.Store(int64(i))
-			}
-			m.mu.Unlock()
+			touchFromAll(b, len(ids), d.touch)
+			stop.Store(true)
+			lookups.Wait()
 		})
 	}
+}
+
+func touchFromAll(b *testing.B, n int, touch func(i int)) {
+	b.ReportAllocs()
+	var worker atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		i := int(worker.Add(7919)) % n
+		for pb.Next() {
+			if i++; i == n {
+				i = 0
+			}
+			touch(i)
+		}
+	})
+}
+
+// sort is how the original answers FIND_NODE; the caller holds a lock.
+func (m *mapTable) sort(target *ID) []*Contact {
+	all := slices.Clone(m.all)
+	slices.SortFunc(all, func(x, y *Contact) int { return Closer(target, &x.id, &y.id) })
+	return all
 }
 
 // heldTable really holds n contacts, 64 in every bucket.
@@ -108,10 +144,8 @@ func BenchmarkClosest20(b *testing.B) {
 			b.ReportAllocs()
 			for i := range b.N {
 				m.rw.RLock()
-				all := slices.Clone(m.all)
+				m.sort(&targets[i%256])
 				m.rw.RUnlock()
-				target := targets[i%256]
-				slices.SortFunc(all, func(x, y *Contact) int { return Closer(&target, &x.id, &y.id) })
 			}
 		})
 	}
