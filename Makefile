@@ -1,11 +1,13 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
 
-.PHONY: test race kill fuzz bench compare lint shots cost
+.PHONY: test race race-full kill fuzz bench compare lint shots cost
 test:
 	go test ./...
-race:
+race: # without what takes minutes under the detector
 	CGO_ENABLED=1 go test -race -short ./...
+race-full: # with it: hours on two cores
+	CGO_ENABLED=1 go test -race -timeout 4h -p 1 ./...
 kill: # kill -9 in the middle of saving, a hundred times, with a table of thirty
 	KILL_TEST_CYCLES=100 KILL_TEST_CONTACTS=30 go test -v -count=1 -timeout 20m -run TestKilledWhileSaving ./engine/cli
 fuzz:
