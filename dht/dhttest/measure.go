@@ -121,6 +121,29 @@ func (s *Swarm) pick(what Sample) (from *Peer, target table.ID, ok bool) {
 	return from, one(to).ID, true
 }
 
+// Across is how many contacts a node has on average, and how many of them are
+// live and on the other side.
+func (s *Swarm) Across(side func(*Peer) int) (contacts, across float64) {
+	live := s.Live()
+	sides := map[table.ID]int{}
+	for _, p := range live {
+		sides[p.ID] = side(p)
+	}
+	for _, p := range live {
+		if p.Node == nil { // a Sybil
+			continue
+		}
+		for _, c := range p.Table().Contacts(nil) {
+			contacts++
+			if at, ok := sides[c.ID()]; ok && at != side(p) {
+				across++
+			}
+		}
+	}
+	n := float64(max(len(live), 1))
+	return contacts / n, across / n
+}
+
 func summarise(outs []Outcome) Summary {
 	m := Summary{Lookups: len(outs), Worst: 1}
 	if len(outs) == 0 {

@@ -103,8 +103,14 @@ func TestPartitionHeals(t *testing.T) {
 		if m := s.Measure(t.Context(), Sample{Count: 100, To: func(from, p *Peer) bool { return side(p) == side(from) }}); m.Exact < 1 {
 			t.Error("a half does not work on its own:", m)
 		}
+		if n, beyond := s.Across(side); n < 20 || beyond > 0 {
+			t.Errorf("%.1f of %.1f contacts are beyond the border", beyond, n)
+		}
 		s.Heal()
 		s.Sleep(12 * time.Minute) // everybody's next self-lookup, and a little more
+		if n, beyond := s.Across(side); beyond < n/10 {
+			t.Errorf("%.1f of %.1f contacts are beyond what was the border", beyond, n)
+		}
 		allFound(t, s, across)
 	})
 }

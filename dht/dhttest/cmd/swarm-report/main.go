@@ -51,7 +51,7 @@ func main() {
 		if err := paint(*out, results); err != nil {
 			t.Error(err)
 		}
-		table(os.Stdout, results)
+		figures(os.Stdout, results)
 	}})
 	testing.Main(func(_, _ string) (bool, error) { return true, nil }, tests, nil, nil) // exits
 }

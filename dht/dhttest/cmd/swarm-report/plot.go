@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
@@ -81,9 +82,54 @@ var charts = []chart{
 		{"links", func(r result) float64 { return r.Links }},
 		{"contacts", func(r result) float64 { return r.Contacts }},
 	}, 0, 0},
-	{"heal.png", "seconds until two healed halves find each other (99 %)", []series{
-		{"after 15 minutes apart", func(r result) float64 { return r.HealS }},
+	{"heal.png", "share found across two halves, the moment they meet and 30 s later", []series{
+		{"at once", func(r result) float64 { return healAt(r, 0) }},
+		{"30 s later", func(r result) float64 { return healAt(r, healStep.Seconds()) }},
+	}, 0, 1},
+	{"tables.png", "share of the contacts across, nobody looking, after the halves meet", []series{
+		{"at once", func(r result) float64 { return acrossAt(r, 0) }},
+		{"30 s", func(r result) float64 { return acrossAt(r, 30) }},
+		{"5 min", func(r result) float64 { return acrossAt(r, 300) }},
+		{"20 min", func(r result) float64 { return acrossAt(r, meetFor.Seconds()) }},
+	}, 0, 0.6},
+	{"latency.png", "seconds a lookup takes", []series{
+		{"p50, no churn", func(r result) float64 { return r.Nodes4.P50.Seconds() }},
+		{"p99, no churn", func(r result) float64 { return r.Nodes4.P99.Seconds() }},
+		{"p50, 30 min", func(r result) float64 { return r.Churn30m.Lookups.P50.Seconds() }},
+		{"p99, 30 min", func(r result) float64 { return r.Churn30m.Lookups.P99.Seconds() }},
 	}, 0, 0},
+}
+
+// healAt is the share found across at the sample nearest to s; not a number
+// where that was not measured, and 1 after the last, with which all was well.
+func healAt(r result, s float64) float64 {
+	for _, x := range r.Heal {
+		if x.AtS >= 0 && x.AtS >= s-1 {
+			return x.Exact
+		}
+	}
+	if len(r.Heal) == 0 {
+		return math.NaN()
+	}
+	return r.Heal[len(r.Heal)-1].Exact
+}
+
+// acrossAt is the share of the contacts across after s.
+func acrossAt(r result, s float64) float64 {
+	for _, x := range r.Tables {
+		if x.AtS == s {
+			return x.Across / x.Contacts
+		}
+	}
+	return math.NaN()
+}
+
+// measured is v, not a number where nothing was measured.
+func measured(lookups int, v float64) float64 {
+	if lookups == 0 {
+		return math.NaN()
+	}
+	return v
 }
 
 func paint(dir string, rs []result) error {
@@ -117,8 +163,8 @@ func (c *chart) paint(rs []result) image.Image {
 	top := c.ceiling
 	for _, r := range rs {
 		for _, s := range c.series {
-			if c.ceiling == 0 {
-				top = max(top, s.y(r))
+			if v := s.y(r); c.ceiling == 0 && v > top {
+				top = v
 			}
 		}
 	}
@@ -156,6 +202,7 @@ func (c *chart) paint(rs []result) image.Image {
 }
 
 func (im canvas) series(rs []result, s series, px func(int) int, py func(float64) int, col color.Color) {
+	rs = slices.DeleteFunc(slices.Clone(rs), func(r result) bool { return math.IsNaN(s.y(r)) }) // not measured
 	for i, r := range rs {
 		x, y := px(r.Nodes), py(s.y(r))
 		if i > 0 {
@@ -198,8 +245,8 @@ func nice(x float64) float64 {
 	return 10 * p
 }
 
-// table prints the figures as Markdown.
-func table(w io.Writer, rs []result) {
+// figures prints the figures as Markdown.
+func figures(w io.Writer, rs []result) {
 	row := func(name, format string, f func(result) any) {
 		fmt.Fprintf(w, "| %s |", name)
 		for _, r := range rs {
@@ -230,6 +277,11 @@ func table(w io.Writer, rs []result) {
 	row("stacks per node, KB", "%.0f", func(r result) any { return r.StackKB })
 	row("goroutines per node", "%.1f", func(r result) any { return r.Goroutines })
 	row("healed halves whole after, s", "%.0f", func(r result) any { return r.HealS })
+	row("found across the moment they meet", "%.4f", func(r result) any { return healAt(r, 0) })
+	row("contacts across at once", "%.2f", func(r result) any { return acrossAt(r, 0) })
+	row("contacts across after 30 s", "%.2f", func(r result) any { return acrossAt(r, 30) })
+	row("contacts across after 5 min", "%.2f", func(r result) any { return acrossAt(r, 300) })
+	row("contacts across after 20 min", "%.2f", func(r result) any { return acrossAt(r, meetFor.Seconds()) })
 	churnRows(row, "2 h", func(r result) churned { return r.Churn2h })
 	churnRows(row, "30 min", func(r result) churned { return r.Churn30m })
 	row("virtual time, min", "%.0f", func(r result) any { return r.VirtualS / 60 })
@@ -243,6 +295,9 @@ func churnRows(row func(string, string, func(result) any), name string, of func(
 	row(name+" sessions: dead in answers", "%.4f", func(r result) any { return of(r).Lookups.Stale })
 	row(name+" sessions: dead among the found", "%.4f", func(r result) any { return of(r).Lookups.Dead })
 	row(name+" sessions: messages per lookup", "%.1f", func(r result) any { return of(r).Lookups.Msgs })
+	row(name+" sessions, anybody: node found first", "%.4f", func(r result) any { return measured(of(r).Anybody.Lookups, of(r).Anybody.Exact) })
+	row(name+" sessions, anybody: closest k found", "%.4f", func(r result) any { return measured(of(r).Anybody.Lookups, of(r).Anybody.Closest) })
+	row(name+" sessions: lookup p50, s", "%.2f", func(r result) any { return of(r).Lookups.P50.Seconds() })
 	row(name+" sessions: lookup p99, s", "%.2f", func(r result) any { return of(r).Lookups.P99.Seconds() })
 	row(name+" sessions: messages a second per node", "%.3f", func(r result) any { return of(r).Rate })
 	row(name+" sessions: nodes that left", "%d", func(r result) any { return of(r).Left })

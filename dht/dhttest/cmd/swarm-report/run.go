@@ -21,6 +21,7 @@ const (
 	partFor     = 15 * time.Minute
 	healStep    = 30 * time.Second
 	healAtMost  = 30 * time.Minute
+	meetFor     = 20 * time.Minute // tables are watched after a partition
 	healedAt    = 0.99
 	churnBefore = 12 * time.Minute // of churn before it is measured
 	churnWhile  = 8 * time.Minute  // and while
@@ -57,8 +58,10 @@ type result struct {
 	Nodes4 dhttest.Summary `json:"lookups_of_nodes"`
 	Keys   dhttest.Summary `json:"lookups_of_keys"`
 
-	HealS     float64         `json:"heal_s"` // until 99 % across are found; negative: not within the time
-	Healed    dhttest.Summary `json:"healed"`
+	HealS     float64         `json:"heal_s"` // the first sample that finds 99 % across; negative: not within the time
+	Healed    dhttest.Summary `json:"healed"` // that sample
+	Heal      []healSample    `json:"heal"`   // every sample; the first was taken before the halves met
+	Tables    []tableSample   `json:"tables"` // of another partition, after which nobody looked for anything
 	Churn2h   churned         `json:"churn_2h"`
 	Churn30m  churned         `json:"churn_30m"`
 	Isolated  uint64          `json:"isolated"`
@@ -66,11 +69,27 @@ type result struct {
 	Unbalance int64           `json:"unaccounted_messages"` // sent - arrived - lost - swallowed - under way
 }
 
+// healSample is what lookups across find, so long after the halves met.
+type healSample struct {
+	AtS     float64 `json:"at_s"` // negative: before
+	Exact   float64 `json:"exact"`
+	Closest float64 `json:"closest"`
+}
+
+// tableSample is how many contacts a node has, and how many of them beyond what
+// was the border, so long after the halves met.
+type tableSample struct {
+	AtS      float64 `json:"at_s"`
+	Contacts float64 `json:"contacts"`
+	Across   float64 `json:"across"`
+}
+
 // churned is the swarm under churn.
 type churned struct {
 	Left    uint64          `json:"left"` // nodes that left, each without a word
 	Rate    float64         `json:"messages_per_node_s"`
-	Lookups dhttest.Summary `json:"lookups"`
+	Lookups dhttest.Summary `json:"lookups"` // from and for nodes older than settledFor
+	Anybody dhttest.Summary `json:"anybody"` // from and for whoever is there
 }
 
 // now is the clock outside the bubble.
@@ -122,6 +141,7 @@ func (p *plan) run(ctx context.Context) (result, error) {
 	p.say(s, "keys: %v", r.Keys)
 
 	p.partition(ctx, s, &r)
+	p.tables(s, &r)
 	r.Churn2h = p.churn(ctx, s, seeds, 2*time.Hour)
 	r.Churn30m = p.churn(ctx, s, seeds, 30*time.Minute)
 
@@ -132,25 +152,53 @@ func (p *plan) run(ctx context.Context) (result, error) {
 	return r, nil
 }
 
+// side is the half of a partition in which a node is.
+func side(x *dhttest.Peer) int { return x.Index % 2 }
+
 // partition splits the swarm into halves that share no message, heals it and
-// measures how long the halves need to find each other's nodes again.
+// measures how long the halves need to find each other's nodes again. The first
+// sample is taken before, the second the moment they meet.
 func (p *plan) partition(ctx context.Context, s *dhttest.Swarm, r *result) {
-	side := func(x *dhttest.Peer) int { return x.Index % 2 }
 	across := dhttest.Sample{Count: max(p.lookups/4, 40), AtOne: 40, To: func(from, to *dhttest.Peer) bool { return side(from) != side(to) }}
+	take := func(after time.Duration) dhttest.Summary {
+		m := s.Measure(ctx, across)
+		r.Heal = append(r.Heal, healSample{after.Seconds(), m.Exact, m.Closest})
+		p.say(s, "%v after the partition: %v", after, m)
+		return m
+	}
+	s.Partition(side)
+	s.Sleep(partFor)
+	take(-time.Second)
+	s.Heal()
+	healed := s.Now()
+	r.HealS = -1
+	for {
+		at := time.Duration(s.Now() - healed)
+		r.Healed = take(at)
+		if r.Healed.Exact >= healedAt && r.Healed.Closest >= healedAt {
+			r.HealS = at.Seconds()
+			return
+		}
+		if at >= healAtMost {
+			return
+		}
+		s.Sleep(healStep)
+	}
+}
+
+// tables splits the swarm once more and follows what the nodes know of the
+// other half when the two meet and nobody looks for anything.
+func (p *plan) tables(s *dhttest.Swarm, r *result) {
 	s.Partition(side)
 	s.Sleep(partFor)
 	s.Heal()
 	healed := s.Now()
-	r.HealS = -1
-	for time.Duration(s.Now()-healed) < healAtMost {
-		s.Sleep(healStep)
-		at := s.Now()
-		r.Healed = s.Measure(ctx, across)
-		p.say(s, "%v after the partition: %v", time.Duration(at-healed), r.Healed)
-		if r.Healed.Exact >= healedAt && r.Healed.Closest >= healedAt {
-			r.HealS = time.Duration(at - healed).Seconds()
-			return
-		}
+	for _, at := range []time.Duration{0, 30 * time.Second, 5 * time.Minute, 10 * time.Minute, meetFor} {
+		s.Sleep(at - time.Duration(s.Now()-healed))
+		t := tableSample{AtS: at.Seconds()}
+		t.Contacts, t.Across = s.Across(side)
+		r.Tables = append(r.Tables, t)
+		p.say(s, "%v after another partition: %.1f of %.1f contacts are across", at, t.Across, t.Contacts)
 	}
 }
 
@@ -161,15 +209,16 @@ func (p *plan) churn(ctx context.Context, s *dhttest.Swarm, seeds []*dhttest.Pee
 	settled := func(x *dhttest.Peer) bool { return s.Now()-x.Born > int64(settledFor) }
 	what := dhttest.Sample{Count: p.lookups / 10, From: settled, To: func(_, to *dhttest.Peer) bool { return settled(to) }}
 	before, start := s.Traffic().Sent, s.Now()
-	var parts []dhttest.Summary
+	var parts, young []dhttest.Summary
 	for range 10 {
 		s.Sleep(churnWhile / 10)
 		parts = append(parts, s.Measure(ctx, what))
+		young = append(young, s.Measure(ctx, dhttest.Sample{Count: what.Count}))
 	}
-	c := churned{Lookups: dhttest.Merge(parts)}
-	spent := c.Lookups.Msgs * float64(c.Lookups.Lookups)
+	c := churned{Lookups: dhttest.Merge(parts), Anybody: dhttest.Merge(young)}
+	spent := c.Lookups.Msgs*float64(c.Lookups.Lookups) + c.Anybody.Msgs*float64(c.Anybody.Lookups)
 	c.Rate = (float64(s.Traffic().Sent-before) - spent) / float64(p.n) / time.Duration(s.Now()-start).Seconds()
 	c.Left = s.EndChurn()
-	p.say(s, "churn of median %v: %d left, %.3f messages a second each, %v", median, c.Left, c.Rate, c.Lookups)
+	p.say(s, "churn of median %v: %d left, %.3f messages a second each, %v; anybody: %v", median, c.Left, c.Rate, c.Lookups, c.Anybody)
 	return c
 }
