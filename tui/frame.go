@@ -123,14 +123,14 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 	}{
 		{style.Strong, cell.Fit(cell.Clean(s.Node.NodeID), 8, "")},
 		{ss, cell.Name(s.Node.State, 9)},
-		{style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
 		{ds, dt},
+		{style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
 		{style.Text, fmt.Sprintf("%d in %d rooms", people, len(s.Rooms))},
 		{style.Dim, cell.Name(s.Node.Version, 24)},
 	}
 	for _, p := range parts {
-		if p.t == "" || ln.Left() < cell.Width(p.t)+1 {
-			continue
+		if ln.Left() < cell.Width(p.t)+1 {
+			break // what is less important does not take its place
 		}
 		ln.Add(p.s, p.t).Space(2)
 	}
@@ -175,6 +175,9 @@ func frozenFor(d time.Duration) string {
 	return cell.Seconds(d.Truncate(time.Second).Seconds())
 }
 
+// verdictWidth is the widest badge of pane.Verdict.
+const verdictWidth = 12
+
 // tabBar is the second row: the panes, each with what is wrong in it, and at
 // the right the verdict. Where that is too much, the names of the panes that
 // are not open are cut short; the verdict never is.
@@ -186,7 +189,7 @@ func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
 	var ln *cell.Line
 	for _, limit := range []int{20, 5, 4, 3, 0} {
 		ln = cell.NewLine(st, m.w)
-		if m.drawTabs(ln, s, limit, st) <= m.w-cell.Width(badge) {
+		if m.drawTabs(ln, s, limit, st) <= m.w-verdictWidth { // whatever the verdict: names keep their length
 			break
 		}
 	}
@@ -213,20 +216,23 @@ func (m *Model) drawTabs(ln *cell.Line, s *view.Snapshot, limit int, st *style.S
 				}
 			}
 		}
-		if i == m.cur {
-			put(style.TabBadge, fmt.Sprintf(" %d %s ", i+1, t.name))
-		} else if name := t.name[:min(limit, len(t.name))]; name != "" {
-			put(style.Dim, fmt.Sprintf(" %d %s ", i+1, name))
-		} else {
-			put(style.Dim, fmt.Sprintf(" %d ", i+1))
+		name := t.name[:min(limit, len(t.name))]
+		switch {
+		case i == m.cur:
+			put(style.TabBadge, fmt.Sprintf(" %d %s", i+1, t.name))
+		case name != "":
+			put(style.Dim, fmt.Sprintf(" %d %s", i+1, name))
+		default:
+			put(style.Dim, fmt.Sprintf(" %d", i+1))
 		}
-		if bad > 0 {
-			put(style.Bad, fmt.Sprintf("%s%d", st.Glyph.Bad, bad))
-		}
-		if warn > 0 {
-			put(style.Warn, fmt.Sprintf("%s%d", st.Glyph.Warn, warn))
-		}
-		if bad+warn > 0 {
+		switch { // one column, whatever happens: tabs do not move
+		case bad > 0:
+			put(style.Bad, st.Glyph.Bad)
+		case warn > 0:
+			put(style.Warn, st.Glyph.Warn)
+		case i == m.cur:
+			put(style.TabBadge, " ")
+		default:
 			put(style.Dim, " ")
 		}
 	}
@@ -273,6 +279,11 @@ func (m *Model) footKey(ln *cell.Line, r *key.Row) {
 	ln.Add(style.Key, r.Name()).Add(style.Text, " "+r.Short).Space(2)
 }
 
+const (
+	helpKeys  = 12 // columns for the keys
+	helpLines = 8  // rows for what one does
+)
+
 func (m *Model) helpBox(w, h int, st *style.Set) []string {
 	var out []string
 	for _, r := range m.helpRows() {
@@ -281,16 +292,18 @@ func (m *Model) helpBox(w, h int, st *style.Set) []string {
 			out = append(out, ln.Add(style.Title, r.head).String())
 			continue
 		}
-		ln.Space(2).Cell(style.Key, r.keys, 12).Space(1)
+		words, look, keys := r.text, style.Text, r.keys
 		if r.why != "" {
-			ln.Add(style.Dim, r.text+"  (now: "+r.why+")")
-		} else {
-			ln.Add(style.Text, r.text)
+			words, look = r.text+"  (now: "+r.why+")", style.Dim
 		}
-		out = append(out, ln.String())
+		for _, part := range cell.Wrap(words, w-helpKeys-3, helpLines) {
+			out = append(out, cell.NewLine(st, w).Space(2).Cell(style.Key, keys, helpKeys).Space(1).Add(look, part).String())
+			keys = ""
+		}
 	}
 	if len(out) > h {
-		at := min(m.help, len(out)-h+1)
+		m.help = min(m.help, len(out)-h+1)
+		at := m.help
 		out = append(out[at:at+h-1:at+h-1], cell.NewLine(st, w).Add(style.Dim, "j and k move, esc closes").String())
 	}
 	return out

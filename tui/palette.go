@@ -96,9 +96,15 @@ func (m *Model) verbs() []verb {
 			out = append(out, verb{name: string(k), help: kindHelp[k], act: true, words: func(m *Model, n int) []suggestion { return targetWords(m, k, n) }, run: leverOf(k)})
 		}
 	}
+	if m.opt.Role == control.Operator {
+		out = append(out, verb{name: "drain", help: "the same as node.drain: who would be cut, and over what time, then ask", act: true, run: leverOf(control.NodeDrain)})
+	}
 	out = append(out, verb{name: "quit", help: "close the console", run: func(*Model, []string) tea.Cmd { return tea.Quit }})
 	return out
 }
+
+// arguments are those that levers know: another word with a = in it is a target.
+var arguments = []string{"level", "pps", "tier", "to"}
 
 // leverOf asks the node for the plan of a lever: nothing is sent on enter but
 // the question.
@@ -106,7 +112,15 @@ func leverOf(k control.Kind) func(*Model, []string) tea.Cmd {
 	return func(m *Model, args []string) tea.Cmd {
 		c := control.Command{Kind: k}
 		for _, a := range args {
+			if strings.HasPrefix(a, "--") {
+				if a == "--plan" {
+					continue // every lever shows its plan first
+				}
+				m.say(style.Warn, a+" means nothing here; arguments are NAME=VALUE")
+				return nil
+			}
 			name, value, has := strings.Cut(a, "=")
+			has = has && slices.Contains(arguments, name)
 			switch n, err := strconv.ParseFloat(value, 64); {
 			case !has && c.Target == "":
 				c.Target = a
@@ -177,6 +191,9 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 		for _, t := range []string{"Good", "Degraded", "Catastrophic", "Studio32k", "Studio48k", "Studio64k", "none"} {
 			add("tier="+t, "")
 		}
+	case k == control.RoomTap && n == 1:
+		add("to=log", "the node's log")
+		add("to=file", "tap.log in the state directory")
 	case k == control.SourceThrottle && n == 1:
 		for _, r := range []string{"50", "100", "500"} {
 			add("pps="+r, "packets a second; one voice is 50")
@@ -337,6 +354,10 @@ func (m *Model) runLine() tea.Cmd {
 	if i < 0 {
 		if list, _ := m.suggest(); len(fields) == 1 && len(list) > 0 { // enter takes what is marked
 			return m.lineKey("tab", "")
+		}
+		if slices.Contains(control.Kinds(), control.Kind(fields[0])) {
+			m.say(style.Warn, fields[0]+" acts on the node, and viewers only look")
+			return nil
 		}
 		m.say(style.Warn, "no command "+cell.Name(fields[0], 30)+"; tab completes")
 		return nil

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,80 @@ func TestAViewerHasNoVerbsThatAct(t *testing.T) {
 	if cmds := b.src.Commands(); len(cmds) != 0 || b.m.prompt != nil {
 		t.Fatalf("%+v", cmds)
 	}
+	if f := text(b); !strings.Contains(f, "viewers only look") {
+		t.Errorf("it is not said why:\n%s", f)
+	}
+}
+
+// TestHarmAsksForAWord: what cuts off many asks for a word, by the palette as by
+// a key; y alone sends nothing.
+func TestHarmAsksForAWord(t *testing.T) {
+	words := map[control.Kind]string{control.NodeDrain: "drain", control.RoomClose: "standup"}
+	for _, k := range append(control.Kinds(), "drain") {
+		b := newBench(t, sample.HotShard, 120, 40, 5, Options{NoColor: true})
+		b.press(":")
+		b.typeText(string(k) + " standup")
+		b.press("enter", "y")
+		cmds := b.src.Commands()
+		if k == "drain" {
+			k = control.NodeDrain
+		}
+		if word := words[k]; word == "" {
+			if len(cmds) != 2 || cmds[1].DryRun {
+				t.Errorf("%s: y sent %+v", k, cmds)
+			}
+			continue
+		} else if len(cmds) != 1 || !cmds[0].DryRun {
+			t.Fatalf("%s: y alone sent %+v", k, cmds)
+		} else {
+			b.press("backspace") // the y
+			b.typeText(word)
+			b.press("enter")
+		}
+		if cmds = b.src.Commands(); len(cmds) != 2 || cmds[1].DryRun || cmds[1].Kind != k {
+			t.Errorf("%s: its word sent %+v", k, cmds)
+		}
+	}
+}
+
+// TestNodeLeversHaveKeys presses those of the overview, and those of panes that
+// end what others began.
+func TestNodeLeversHaveKeys(t *testing.T) {
+	for _, c := range []struct {
+		keys []string
+		want control.Kind
+	}{
+		{[]string{"1", "N"}, control.NodeDrain},
+		{[]string{"1", "S"}, control.NodeSave},
+		{[]string{"1", "V", "enter"}, control.NodeLogLevel},
+		{[]string{"3", "o", "enter"}, control.RoomTap},
+	} {
+		b := newBench(t, sample.HotShard, 120, 40, 5, Options{NoColor: true})
+		b.press(c.keys...)
+		if cmds := b.src.Commands(); len(cmds) != 1 || cmds[0].Kind != c.want || !cmds[0].DryRun {
+			t.Errorf("%v asks for %+v", c.keys, cmds)
+		}
+	}
+}
+
+// TestOddTargets: a name with = in it is a target, an option is none.
+func TestOddTargets(t *testing.T) {
+	for line, want := range map[string]string{"room.lock a=b": "a=b", "room.close --force": "", "drain --plan": "-"} {
+		b := newBench(t, sample.HotShard, 120, 40, 5, Options{NoColor: true})
+		b.press(":")
+		b.typeText(line)
+		b.press("enter")
+		cmds := b.src.Commands()
+		if want == "" {
+			if len(cmds) != 0 || !strings.Contains(text(b), "--force means nothing") {
+				t.Errorf("%s: %+v", line, cmds)
+			}
+			continue
+		}
+		if len(cmds) != 1 || !cmds[0].DryRun || cmds[0].Target != strings.Trim(want, "-") {
+			t.Errorf("%s: %+v", line, cmds)
+		}
+	}
 }
 
 func TestExplainAndAuditAreShown(t *testing.T) {
@@ -116,6 +191,29 @@ func TestEveryLeverCanBeTyped(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s cannot be typed, or has no help", k)
+		}
+	}
+}
+
+// TestTabsDoNotMove: what goes wrong changes signs, not where the tabs are.
+func TestTabsDoNotMove(t *testing.T) {
+	for _, w := range []int{40, 80, 120, 200} {
+		var at []int
+		for _, sc := range []sample.Scene{sample.Healthy, sample.HotShard, sample.BadRoom} {
+			b := newBench(t, sc, w, 40, 5, Options{NoColor: true})
+			row := []rune(strings.Split(text(b), "\n")[1])
+			var pos []int
+			for i, r := range row {
+				if r >= '1' && r <= '8' && i+1 < len(row) && i > 0 && row[i-1] == ' ' {
+					pos = append(pos, i)
+				}
+			}
+			if at == nil {
+				at = pos
+			}
+			if !slices.Equal(at, pos) {
+				t.Errorf("%d columns: tabs at %v, then at %v:\n%s", w, at, pos, string(row))
+			}
 		}
 	}
 }

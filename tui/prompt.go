@@ -92,6 +92,7 @@ func (m *Model) ask(in key.Intent) tea.Cmd {
 		m.say(style.Warn, "there is nothing to act on")
 		return nil
 	}
+	in.Type = key.Typed(in.Cmds)
 	m.prompt = &prompt{in: in}
 	if in.Choose != nil {
 		m.prompt.choice = in.Choose.Start

@@ -230,9 +230,6 @@ func (m *Model) helpKey(name string) {
 	case "G", "end":
 		m.help = 1 << 16
 	}
-	if m.mode == helping {
-		m.help = min(m.help, len(m.helpRows()))
-	}
 }
 
 // act tells the open pane to do something and follows where it points.

@@ -61,7 +61,7 @@ type Intent struct {
 	On    string            // the target in the operator's words
 	Cmds  []control.Command // without DryRun, Reason and TTLS
 	// Type is a word to be typed before the command can be applied; empty: y
-	// is enough.
+	// is enough. The console sets it: see Typed.
 	Type string
 	// Choose asks for an argument first.
 	Choose *Choice

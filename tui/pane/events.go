@@ -19,13 +19,14 @@ type Events struct {
 	filter string
 	least  level
 	open   bool
+	follow bool // the operator has the cursor at the top
 }
 
 // NewEvents makes the pane.
-func NewEvents() *Events { return &Events{d: &Data{Snap: &view.Snapshot{}}} }
+func NewEvents() *Events { return &Events{d: &Data{Snap: &view.Snapshot{}}, follow: true} }
 
-// Apply takes new numbers. The cursor at the top stays at the top, so that
-// news is seen; anywhere else it stays on its event.
+// Apply takes new numbers. A cursor that was put at the top stays at the top,
+// so that news is seen; anywhere else it stays on its event.
 func (p *Events) Apply(d *Data) {
 	p.d = d
 	ids := make([]string, 0, len(d.Events))
@@ -35,8 +36,8 @@ func (p *Events) Apply(d *Data) {
 			ids = append(ids, strconv.FormatUint(e.Seq, 10))
 		}
 	}
-	if p.l.at == 0 && !d.Hold && !p.open {
-		p.l.sel = ""
+	if p.follow && !d.Hold && !p.open {
+		p.l.sel, p.l.at = "", 0
 	}
 	p.l.sync(ids)
 }
@@ -69,6 +70,7 @@ func (p *Events) Act(a Action, arg string) Jump {
 		p.Apply(p.d)
 		return Jump{Handled: true}
 	case Select:
+		p.follow = false
 		return Jump{Handled: p.l.pick(arg)}
 	case Enter:
 		p.open = !p.open && p.event(p.l.sel) != nil
@@ -83,7 +85,9 @@ func (p *Events) Act(a Action, arg string) Jump {
 		}
 		return Jump{Handled: was}
 	}
-	return Jump{Handled: p.l.move(a)}
+	moved := p.l.move(a)
+	p.follow = p.l.at == 0
+	return Jump{Handled: moved}
 }
 
 // Keys lists what works here.
@@ -114,6 +118,9 @@ func (p *Events) Draw(w, h int, st *style.Set) []string {
 	b := box{title: title, note: filterNote(p.filter, len(p.l.ids), len(p.d.Events)), focus: true}
 	if b.note == "" {
 		b.note = plural(len(p.l.ids), "event")
+		if !p.follow && p.l.at > 0 {
+			b.note = fmt.Sprintf("%d newer, g follows; %s", p.l.at, b.note)
+		}
 		if p.d.Missed > 0 {
 			b.note += fmt.Sprintf(", %d missed", p.d.Missed)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"signalbox/engine/control"
 	"signalbox/engine/view"
 	"signalbox/tui/cell"
 	"signalbox/tui/key"
@@ -67,7 +68,27 @@ func (o *Overview) Keys() []key.Row {
 	}
 	return []key.Row{
 		{Keys: []string{"enter"}, Short: "go there", Help: "open the pane where the marked cause can be seen and mended", Disabled: none},
+		{Keys: []string{"N"}, Help: "drain the node: admit nobody and end spread over the deadline, or admit again; asks for a word to be typed", Act: true, Plan: o.drain},
+		{Keys: []string{"S"}, Help: "write the files of the state directory now", Act: true, Plan: func() key.Intent { return onNode(control.NodeSave, "save") }},
+		{Keys: []string{"V"}, Help: "how much the node logs", Act: true, Plan: o.logLevel},
 	}
+}
+
+func onNode(k control.Kind, title string) key.Intent {
+	return key.Intent{Title: title, On: "this node", Cmds: []control.Command{{Kind: k}}}
+}
+
+func (o *Overview) drain() key.Intent {
+	if o.d.Snap.Node.State == "draining" {
+		return onNode(control.NodeUndrain, "admit again")
+	}
+	return onNode(control.NodeDrain, "drain")
+}
+
+func (o *Overview) logLevel() key.Intent {
+	in := onNode(control.NodeLogLevel, "log level")
+	in.Choose = &key.Choice{Ask: "how much is to be logged?", Labels: []string{"debug", "info", "warn", "error"}, Values: []any{"debug", "info", "warn", "error"}, Start: 1}
+	return in
 }
 
 // Draw lays the sections out: the verdict over the whole width, then two

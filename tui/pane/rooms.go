@@ -176,10 +176,9 @@ func (p *Rooms) roomKeys() []key.Row {
 		{Keys: []string{"L"}, Short: "lock", Help: "lock or unlock the room: nobody else can join", Act: true, Disabled: none, Plan: lock},
 		{Keys: []string{"T"}, Short: "pin tier", Help: "pin the room's tier, or let the judge decide again", Act: true, Disabled: none, Plan: func() key.Intent { return p.pinTier(p.l.sel) }},
 		{Keys: []string{"C"}, Short: "close", Help: "close the room; asks for its name to be typed", Act: true, Disabled: none, Plan: func() key.Intent {
-			in := roomIntent(control.RoomClose, "close room", p.l.sel, false)
-			in.Type = typeable(p.l.sel, "close")
-			return in
+			return roomIntent(control.RoomClose, "close room", p.l.sel, false)
 		}},
+		{Keys: []string{"o"}, Help: "log the headers of the room's packets, or end that", Act: true, Disabled: none, Plan: func() key.Intent { return p.tap(p.l.sel) }},
 	}
 }
 
@@ -187,18 +186,16 @@ func roomIntent(k control.Kind, title, name string, ttl bool) key.Intent {
 	return key.Intent{Title: title, On: cell.Name(name, 40), Cmds: []control.Command{{Kind: k, Target: name}}, TTL: ttl}
 }
 
-// typeable is the word an operator must type: the name itself where a keyboard
-// can write it, or else a plain word.
-func typeable(name, word string) string {
-	if name == "" || len(name) > 24 || name != cell.Clean(name) {
-		return word
-	}
-	for _, r := range name {
-		if r <= ' ' || r > '~' {
-			return word
+// tap begins a tap of the room, or ends the one there is.
+func (p *Rooms) tap(name string) key.Intent {
+	for i := range p.d.Snap.Taps {
+		if p.d.Snap.Taps[i].Room == name {
+			return roomIntent(control.RoomUntap, "end the tap of room", name, false)
 		}
 	}
-	return name
+	in := roomIntent(control.RoomTap, "tap room", name, true)
+	in.Choose = &key.Choice{Ask: "where are the lines to go?", Arg: "to", Labels: []string{"the node's log", "tap.log in its state directory"}, Values: []any{"log", "file"}}
+	return in
 }
 
 func (p *Rooms) pinTier(name string) key.Intent {

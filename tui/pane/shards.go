@@ -163,6 +163,7 @@ func (p *Shards) Keys() []key.Row {
 		{Keys: []string{"F"}, Short: "flush", Help: "drop everything that waits in the shard's queue", Act: true, Disabled: none, Plan: cmd(control.ShardFlush, "flush shard", false)},
 		{Keys: []string{"t"}, Short: "throttle", Help: "limit the packets a second of the shard's hottest source", Act: true, Disabled: hot, Plan: p.throttleHottest},
 		{Keys: []string{"b"}, Short: "ban", Help: "ban the shard's hottest source for a time", Act: true, Disabled: hot, Plan: func() key.Intent { return p.onHottest(control.SourceBan, "ban source") }},
+		{Keys: []string{"c"}, Help: "lift the ban or the throttle of an address", Act: true, Disabled: p.noSources, Plan: p.clearSource},
 		{Keys: []string{"A"}, Help: "flush every shard of this plane; asks for the word flush", Act: true, Disabled: none, Plan: p.flushAll},
 	}
 }
@@ -180,6 +181,23 @@ func (p *Shards) onHottest(k control.Kind, title string) key.Intent {
 	}
 }
 
+func (p *Shards) noSources() string {
+	if len(p.d.Snap.Sources) == 0 {
+		return "no address is banned or throttled"
+	}
+	return ""
+}
+
+// clearSource offers the addresses that are restricted.
+func (p *Shards) clearSource() key.Intent {
+	ch := &key.Choice{Ask: "which address?"}
+	for i := range p.d.Snap.Sources {
+		s := &p.d.Snap.Sources[i]
+		ch.Labels, ch.Values = append(ch.Labels, s.Prefix+" "+s.Kind), append(ch.Values, s.Prefix)
+	}
+	return key.Intent{Title: "lift ban and throttle", On: "of an address", Cmds: []control.Command{{Kind: control.SourceClear}}, Choose: ch}
+}
+
 func (p *Shards) throttleHottest() key.Intent {
 	in := p.onHottest(control.SourceThrottle, "throttle source")
 	in.Choose = ratesPerSecond()
@@ -188,7 +206,7 @@ func (p *Shards) throttleHottest() key.Intent {
 
 func (p *Shards) flushAll() key.Intent {
 	plane, _, _ := strings.Cut(p.l.sel, "/")
-	in := key.Intent{Title: "flush all shards", On: "of plane " + plane, Type: "flush"}
+	in := key.Intent{Title: "flush all shards", On: "of plane " + plane}
 	for i := range p.d.Snap.Shards {
 		if s := &p.d.Snap.Shards[i]; s.Plane == plane {
 			in.Cmds = append(in.Cmds, control.Command{Kind: control.ShardFlush, Target: s.Key()})
