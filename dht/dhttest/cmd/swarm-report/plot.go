@@ -193,7 +193,7 @@ func (c *chart) paint(rs []result) image.Image {
 	im.text(width-right-42, height-bottomEdge+32, "nodes", ink)
 	for i, s := range c.series {
 		im.series(rs, s, px, py, inks[i%len(inks)])
-		x := left + i*190
+		x := left + i*min(190, (width-left)/len(c.series))
 		im.line(x, height-14, x+20, height-14, inks[i%len(inks)])
 		im.line(x, height-13, x+20, height-13, inks[i%len(inks)])
 		im.text(x+26, height-9, s.name, ink)
