@@ -51,11 +51,15 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 			return c, false // it dials us, and has not yet; or it may still come
 		}
 		c.Severity = view.Alarm
+		j.lately(key+"/down", true, now)
 		c.Message = fmt.Sprintf("the link is down for %.0f s: %s", age.Seconds(), cmp.Or(l.LastError, "no answer"))
 		c.Remedy = "it is dialled again and again; R does it now (links pane); see docs/runbook.md"
 		if l.URL == "" {
 			c.Remedy = "it dials us: look there; see docs/runbook.md"
 		}
+	case j.lately(key+"/down", false, now):
+		c.Message = fmt.Sprintf("the link is back since %.0f s; it was down", age.Seconds())
+		c.Remedy = "nothing, if it stays; the events (5) say why it went"
 	case !l.Verified:
 		c.Message = "is linked but unproven: anybody who knows its fingerprint could be it"
 		c.Remedy = "have it run signalbox, or give its address in [[peers]] so that it can be dialled back"

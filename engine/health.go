@@ -2,7 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"net"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"signalbox/engine/view"
@@ -24,6 +27,10 @@ const (
 	kernelRecent    = 30 * time.Second
 	maxCausesShown  = 16
 	isolatedAfterS  = 20.0
+	afterglow       = 30 * time.Second // what comes and goes is told of until it has stayed away so long
+	stuckMS         = 250.0            // a receiver with a younger and short queue takes its packets
+	someDrops       = 5                // fewer in recentDrops are no news
+	severalLose     = 3                // receivers that lose at once, and take their packets again: it was us
 )
 
 // trend remembers a counter and when it last grew.
@@ -32,6 +39,9 @@ type trend struct {
 	grew  time.Time
 	delta uint64 // growth over the last sample that grew
 	seen  uint64 // snapshot number, to forget subjects that are gone
+
+	base, before uint64 // the value when the window began, and the growth in the one before
+	began        time.Time
 }
 
 // judge turns a snapshot into a verdict. It is owned by the publisher.
@@ -60,6 +70,33 @@ func (j *judge) grew(key string, value uint64, now time.Time, within time.Durati
 	return t.delta, !t.grew.IsZero() && now.Sub(t.grew) <= within
 }
 
+// lost is by how much value has grown lately: in recentDrops at least, in twice
+// that at most. It wants grew to have been asked first.
+func (j *judge) lost(key string, now time.Time) uint64 {
+	t := j.trends[key]
+	if d := now.Sub(t.began); d >= recentDrops {
+		t.before = 0
+		if d < 2*recentDrops {
+			t.before = t.last - t.base
+		}
+		t.base, t.began = t.last, now
+	}
+	return t.before + t.last - min(t.base, t.last)
+}
+
+// lately says whether on was true within the afterglow.
+func (j *judge) lately(key string, on bool, now time.Time) bool {
+	var more uint64
+	if t := j.trends[key]; t != nil {
+		more = t.last
+	}
+	if on {
+		more++
+	}
+	_, yes := j.grew(key, more, now, afterglow)
+	return yes
+}
+
 // verdict fills s.Node.Health: the causes worst first, each with its remedy.
 func (j *judge) verdict(s *view.Snapshot) {
 	j.round++
@@ -68,9 +105,11 @@ func (j *judge) verdict(s *view.Snapshot) {
 	for i := range s.Shards {
 		cs = append(cs, j.shardCauses(&s.Shards[i], s.At)...)
 	}
+	var rooms []view.Cause
 	for i := range s.Rooms {
-		cs = append(cs, j.roomCauses(&s.Rooms[i], s.At)...)
+		rooms = append(rooms, j.roomCauses(&s.Rooms[i], s.At)...)
 	}
+	cs = append(cs, together(rooms)...)
 	cs = append(cs, j.linkCauses(s)...)
 	cs = append(cs, j.nodeCauses(s)...)
 	cs = append(cs, j.dhtCauses(s)...)
@@ -193,11 +232,12 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		p := &r.Participants[i]
 		name := participantName(p)
 		_, losing := j.grew("recv/"+p.ID, queueDrops(p), now, recentDrops)
+		lost := j.lost("recv/"+p.ID, now)
 		_, over := j.grew("rate/"+p.ID, p.Dropped["client_rate"], now, recentDrops)
 		stopped := j.stopped(p, now)
 		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
 		switch {
-		case losing:
+		case losing && (p.QueueOldestMS > stuckMS || 8*p.QueueDepth > p.QueueCapacity):
 			c.Message = fmt.Sprintf("does not take its packets: queue %d/%d, %d dropped; only they lose", p.QueueDepth, p.QueueCapacity, queueDrops(p))
 			c.Remedy = "their link or device is stuck; K kicks them so that they reconnect"
 			out = append(out, c)
@@ -205,6 +245,11 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 			c.Severity = view.Warn
 			c.Message = stopped
 			c.Remedy = "the events (5) say who did that and why; u takes it back, and it ends by itself"
+			out = append(out, c)
+		case losing && lost >= someDrops:
+			c.Severity = view.Warn
+			c.Message = fmt.Sprintf("%s %d packets dropped a moment ago", tookAgain, lost)
+			c.Remedy = "nothing, if it ends here; their link or device was busy"
 			out = append(out, c)
 		case over:
 			c.Severity = view.Warn
@@ -219,6 +264,31 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		}
 	}
 	return out
+}
+
+// tookAgain begins what is said of receivers that are no longer stuck.
+const tookAgain = "takes its packets again:"
+
+// together makes one cause of several receivers that lost at the same time and
+// have all recovered: what they have in common is us.
+func together(cs []view.Cause) []view.Cause {
+	again := func(c view.Cause) bool { return strings.HasPrefix(c.Message, tookAgain) }
+	n, first := 0, ""
+	for i := range cs {
+		if again(cs[i]) {
+			if n++; first == "" {
+				first = cs[i].Subject
+			}
+		}
+	}
+	if n < severalLose {
+		return cs
+	}
+	return append(slices.DeleteFunc(cs, again), view.Cause{
+		Severity: view.Warn, Pane: "rooms", Subject: fmt.Sprintf("%d receivers", n),
+		Message: "lost packets at the same moment and take them again, " + first + " among them: it was this machine, not they",
+		Remedy:  "look for what else took the CPU; see cpu in the header",
+	})
 }
 
 // stopped says which restriction drops what the participant sends now; empty:
@@ -259,12 +329,18 @@ func (j *judge) nodeCauses(s *view.Snapshot) []view.Cause {
 			Remedy:  "compare cpu in the header; look for the burst in rooms",
 		})
 	}
-	if s.Edge.RetryActive && !j.retryAlways {
-		out = append(out, view.Cause{
-			Severity: view.Warn, Pane: "overview", Subject: "edge",
+	if j.lately("storm", s.Edge.RetryActive && !j.retryAlways, s.At) {
+		c := view.Cause{
+			Severity: view.Warn, Pane: "events", Subject: "edge",
 			Message: "handshakes come faster than normal: clients must prove their address (Retry)",
 			Remedy:  "nothing to do if calls work; it is a reconnect storm or a flood",
-		})
+		}
+		if ip, n, all := busiest(s); ip != "" {
+			c.Subject = ip
+			c.Message = fmt.Sprintf("storm of handshakes, %d of the newest %d clients from here: they must prove their address (Retry)", n, all)
+			c.Remedy = "nothing to do if calls work; else :source.throttle " + ip
+		}
+		out = append(out, c)
 	}
 	if why := s.Audit.Error; why != "" {
 		out = append(out, view.Cause{
@@ -279,6 +355,40 @@ func (j *judge) nodeCauses(s *view.Snapshot) []view.Cause {
 		})
 	}
 	return out
+}
+
+// crowd is how many clients an address must have to be named in a storm.
+const crowd = 20
+
+// busiest is the address of most of those who are here or have just gone; empty
+// when there is no such.
+func busiest(s *view.Snapshot) (ip string, n, all int) {
+	count := map[string]int{}
+	note := func(remote string) {
+		if host, _, err := net.SplitHostPort(remote); err == nil {
+			count[host]++
+			all++
+		}
+	}
+	for i := range s.Rooms {
+		for k := range s.Rooms[i].Participants {
+			note(s.Rooms[i].Participants[k].Remote)
+		}
+	}
+	for i := range s.Endings {
+		if s.At.Sub(s.Endings[i].At) < afterglow {
+			note(s.Endings[i].Remote)
+		}
+	}
+	for host, c := range count {
+		if c > n || c == n && host < ip {
+			ip, n = host, c
+		}
+	}
+	if n < crowd || 2*n < all {
+		return "", 0, all
+	}
+	return ip, n, all
 }
 
 func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"strings"
 
@@ -141,6 +142,9 @@ func judgePart(d *Data, p *view.Participant) (level, fault, string) {
 	lost := gapPct(r)
 	if sh := d.shardOf(p.Shard); sh != nil {
 		if lv, why := judgeShard(d, sh); lv == broken || lv == watch && sh.State != "running" {
+			if h := floods(sh, p); h != nil {
+				return lv, faultThey, fmt.Sprintf("they are the flood: %.0f%% of shard %s comes from %s, and it drops what is too much", h.SharePct, cell.Name(p.Shard, 20), h.IP)
+			}
 			return lv, faultWe, fmt.Sprintf("our shard %s, which their packets pass: %s", cell.Name(p.Shard, 20), why)
 		}
 	}
@@ -169,6 +173,21 @@ func judgePart(d *Data, p *view.Participant) (level, fault, string) {
 		return fine, faultNone, "never reports quality; what we deliver goes out in full"
 	}
 	return fine, faultNone, "delivered in full, and they report it arrives"
+}
+
+// floods is the participant's own address, if that is what makes most of its
+// shard's traffic.
+func floods(sh *view.Shard, p *view.Participant) *view.HotSource {
+	host, _, err := net.SplitHostPort(p.Remote)
+	if err != nil || sh.State != "running" {
+		return nil
+	}
+	for i := range sh.HotSources {
+		if h := &sh.HotSources[i]; h.IP == host && h.SharePct >= 50 {
+			return h
+		}
+	}
+	return nil
 }
 
 // slow: the drops are those of a queue its receiver does not empty.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,7 +199,12 @@ func TestFault(t *testing.T) {
 		}
 	}
 	d = feed(sample.HotShard, 5).Data()
-	if _, got, why := judgePart(d, &d.Snap.Rooms[0].Participants[4]); got != faultWe {
+	p := d.Snap.Rooms[0].Participants[4]
+	if _, got, why := judgePart(d, &p); got != faultThey || !strings.Contains(why, "they are the flood") {
+		t.Errorf("the flood itself: %s (%s)", got.word(), why)
+	}
+	p.Remote = "198.51.100.1:1"
+	if _, got, why := judgePart(d, &p); got != faultWe {
 		t.Errorf("behind the hot shard: %s (%s)", got.word(), why)
 	}
 }

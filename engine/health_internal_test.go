@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"signalbox/engine/view"
+)
+
+// reasons runs the judge over snapshots a quarter of a second apart and returns
+// the last one's verdict and reasons.
+func reasons(j *judge, at *time.Time, times int, s func(i int) *view.Snapshot) (string, string) {
+	var last *view.Snapshot
+	for i := range times {
+		*at = at.Add(250 * time.Millisecond)
+		last = s(i)
+		last.At = *at
+		j.verdict(last)
+	}
+	return last.Node.Health.Verdict, strings.Join(last.Node.Health.Reasons, "; ")
+}
+
+// receiver is somebody who has lost so many packets of a queue that is so old.
+func receiver(i int, lost uint64, oldestMS float64) view.Participant {
+	return view.Participant{
+		ID: fmt.Sprint(i), Alias: fmt.Sprint("ear", i), Remote: fmt.Sprintf("10.0.0.%d:1", i), ReportAgeS: -1,
+		Dropped: map[string]uint64{"queue_age": lost}, QueueOldestMS: oldestMS, QueueCapacity: 256,
+	}
+}
+
+func room(ps ...view.Participant) *view.Snapshot {
+	return &view.Snapshot{Rooms: []view.Room{{Name: "r", Participants: ps}}}
+}
+
+// TestAFewDropsAreNoAlarm: two packets are not told of, a moment's loss is said
+// once it is one, a queue that stays full is an alarm, and several that lose at
+// once and recover are not to blame.
+func TestAFewDropsAreNoAlarm(t *testing.T) {
+	at := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name, verdict, says string
+		s                   func(i int) *view.Snapshot
+	}{
+		{"two packets", "ok", "", func(i int) *view.Snapshot { return room(receiver(1, uint64(min(i, 2)), 0)) }},
+		{"forty, and well again", "degraded", "r/ear1: takes its packets again: 40 packets", func(i int) *view.Snapshot { return room(receiver(1, uint64(min(10*i, 40)), 0)) }},
+		{"stuck", "failing", "r/ear1: does not take its packets", func(i int) *view.Snapshot { return room(receiver(1, uint64(i), 480)) }},
+		{"three at once", "degraded", "3 receivers: lost packets at the same moment", func(i int) *view.Snapshot {
+			n := uint64(min(10*i, 40))
+			return room(receiver(1, n, 0), receiver(2, n, 0), receiver(3, n, 0))
+		}},
+	} {
+		if v, r := reasons(newJudge(), &at, 8, c.s); v != c.verdict || !strings.Contains(r, c.says) || c.says == "" && r != "" {
+			t.Errorf("%s: %s: %s", c.name, v, r)
+		}
+	}
+}
+
+// TestTheStormIsNamedAndRemembered: a storm that comes and goes is told of all
+// the while, with the address it comes from, and forgotten afterwards.
+func TestTheStormIsNamedAndRemembered(t *testing.T) {
+	at, j := time.Unix(1000, 0), newJudge()
+	storm := func(on bool) func(int) *view.Snapshot {
+		return func(int) *view.Snapshot {
+			s := room()
+			for i := range 30 {
+				s.Rooms[0].Participants = append(s.Rooms[0].Participants, view.Participant{ID: fmt.Sprint(i), Remote: fmt.Sprintf("127.0.2.77:%d", 1000+i), ReportAgeS: -1})
+			}
+			s.Edge.RetryActive = on
+			return s
+		}
+	}
+	for i, on := range []bool{true, false, true, false} {
+		if v, r := reasons(j, &at, 8, storm(on)); v != "degraded" || !strings.Contains(r, "127.0.2.77: storm of handshakes, 30 of the newest 30") {
+			t.Errorf("%d: %s: %s", i, v, r)
+		}
+	}
+	at = at.Add(afterglow)
+	if v, r := reasons(j, &at, 1, storm(false)); v != "ok" {
+		t.Errorf("long after: %s", r)
+	}
+}
+
+// TestALinkThatCameBackIsToldOf for half a minute.
+func TestALinkThatCameBackIsToldOf(t *testing.T) {
+	at, j := time.Unix(1000, 0), newJudge()
+	link := func(state string) func(int) *view.Snapshot {
+		since := at
+		return func(int) *view.Snapshot {
+			return &view.Snapshot{Links: []view.Link{{Label: "lisbon", URL: "x", State: state, Verified: true, Since: since}}}
+		}
+	}
+	if v, r := reasons(j, &at, 40, link("down")); v != "failing" || !strings.Contains(r, "lisbon: the link is down for") {
+		t.Fatalf("%s: %s", v, r)
+	}
+	if v, r := reasons(j, &at, 40, link("up")); v != "degraded" || !strings.Contains(r, "lisbon: the link is back") {
+		t.Errorf("%s: %s", v, r)
+	}
+	at = at.Add(afterglow)
+	if v, r := reasons(j, &at, 2, link("up")); v != "ok" {
+		t.Errorf("%s: %s", v, r)
+	}
+}
