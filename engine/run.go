@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -32,20 +33,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.runMu.Unlock()
 
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return e.media.Run(gctx) })
-	g.Go(func() error { return e.dhtq.Run(gctx) })
-	g.Go(func() error { return e.dht.Run(gctx) })
-	g.Go(func() error { return e.runEdge(gctx) })
-	g.Go(func() error { return e.serveAdmin(gctx) })
-	g.Go(func() error { return e.serveMetrics(gctx) })
-	g.Go(func() error { return e.serveWeb(gctx) })
-	g.Go(func() error { e.publishLoop(gctx); return nil })
-	g.Go(func() error { e.directoryLoop(gctx); return nil })
-	g.Go(func() error { e.federate(gctx); return nil })
-	g.Go(func() error { e.saver.loop(gctx); return nil })
-	g.Go(func() error { e.nameLoop(gctx); return nil })
-	g.Go(func() error { e.signalLoop(gctx); return nil })
-	g.Go(func() error { return e.flight.Run(gctx) })
+	for _, p := range e.parts() {
+		g.Go(func() error {
+			as(gctx, p.role)
+			return p.run(gctx)
+		})
+	}
 	e.runWZP(gctx, g)
 	g.Go(func() error {
 		select {
@@ -71,6 +64,42 @@ func (e *Engine) Run(ctx context.Context) error {
 		err = nil
 	}
 	return err
+}
+
+// part is something that runs as long as the node does.
+type part struct {
+	role string
+	run  func(context.Context) error
+}
+
+func (e *Engine) parts() []part {
+	return []part{
+		{"media shards", e.media.Run},
+		{"dht shards", e.dhtq.Run},
+		{"dht", e.dht.Run},
+		{"edge", e.runEdge},
+		{"admin socket", e.serveAdmin},
+		{"metrics", e.serveMetrics},
+		{"browsers", e.serveWeb},
+		{"publisher", loop(e.publishLoop)},
+		{"directory", loop(e.directoryLoop)},
+		{"federation", loop(e.federate)},
+		{"saver", loop(e.saver.loop)},
+		{"names", loop(e.nameLoop)},
+		{"signalling", loop(e.signalLoop)},
+		{"flight recorder", e.flight.Run},
+	}
+}
+
+// loop is a part that ends with its context and cannot fail.
+func loop(f func(context.Context)) func(context.Context) error {
+	return func(ctx context.Context) error { f(ctx); return nil }
+}
+
+// as labels the goroutine, and those it starts, with what they are for: bundles
+// list goroutines by it.
+func as(ctx context.Context, role string) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(ctx, pprof.Labels("role", role)))
 }
 
 // runEdge takes connections. A socket that has died is for the supervisor to
@@ -106,6 +135,7 @@ func (e *Engine) spawn(f func(context.Context)) bool {
 // It returns when the connection is done with.
 func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 	if c.ALPN() == quicnet.ALPNDHT {
+		as(ctx, "dht link")
 		e.serveDHT(ctx, c)
 		return
 	}
@@ -124,12 +154,15 @@ func (e *Engine) accept(ctx context.Context, c *quicnet.Conn) {
 	case "version":
 		e.serveVersion(ctx, c)
 	case "_signal":
+		as(ctx, "signalling client")
 		e.serveSignal(ctx, c)
 	case "_probe":
 		e.serveProbe(ctx, c)
 	case sniFederation:
+		as(ctx, "federation link")
 		e.serveFederation(ctx, c)
 	default:
+		as(ctx, "room member")
 		if strings.HasPrefix(sni, rawPrefix) {
 			c.Close(0, closeReason)
 			return

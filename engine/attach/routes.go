@@ -256,6 +256,16 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// about is the node's build and settings.
+func (s *Server) about(w http.ResponseWriter, _ *http.Request) {
+	d, ok := s.node.(Describer)
+	if !ok {
+		s.fail(w, control.NotFound, "this node does not describe itself")
+		return
+	}
+	s.reply(w, http.StatusOK, d.About())
+}
+
 // recording is the same as a file for signalbox replay.
 func (s *Server) recording(w http.ResponseWriter, r *http.Request) {
 	h, ok := s.node.(Historian)

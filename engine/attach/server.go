@@ -30,6 +30,11 @@ type Node interface {
 	Audit() []view.Audit
 }
 
+// Describer is a Node that tells of its build and its settings, without secrets.
+type Describer interface {
+	About() any // for JSON
+}
+
 // Historian is a Node that remembers its snapshots. Zero times leave that end
 // open; steps below what was kept give what was kept.
 type Historian interface {
@@ -88,6 +93,7 @@ func NewServer(n Node, log *slog.Logger) *Server {
 	s.mux.HandleFunc("GET /v1/audit", s.audit)
 	s.mux.HandleFunc("GET /v1/recording", s.recording)
 	s.mux.HandleFunc("GET /v1/history", s.history)
+	s.mux.HandleFunc("GET /v1/about", s.about)
 	s.mux.HandleFunc("GET /debug/pprof/", s.profile(pprof.Index))
 	s.mux.HandleFunc("GET /debug/pprof/cmdline", s.profile(pprof.Cmdline))
 	s.mux.HandleFunc("GET /debug/pprof/profile", s.profile(pprof.Profile))

@@ -20,7 +20,9 @@ var bundleParts = []struct{ name, target string }{
 	{"snapshot.json", "/v1/snapshot"},
 	{"events.ndjson", "/v1/events?after=0"},
 	{"audit.json", "/v1/audit"},
-	{"goroutines.txt", "/debug/pprof/goroutine?debug=2"},
+	{"about.json", "/v1/about"},                                  // build and settings
+	{"goroutines.txt", "/debug/pprof/goroutine?debug=2"},         // with their stacks
+	{"goroutines-by-role.txt", "/debug/pprof/goroutine?debug=1"}, // counted, by label
 	{"heap.pprof", "/debug/pprof/heap"},
 	{"flight.sbr", "/v1/recording"}, // for signalbox replay
 }
@@ -58,12 +60,13 @@ func writeBundle(ctx context.Context, api *attach.API, path string) (err error) 
 			return err
 		}
 	}
-	about := buildInfo().text()
-	if len(failed) > 0 {
-		about += errors.Join(failed...).Error() + "\n"
-	}
-	if err := addFile(t, "about.txt", []byte(about), now); err != nil {
+	if err := addFile(t, "made-by.txt", []byte(buildInfo().text()), now); err != nil {
 		return err
+	}
+	if err := errors.Join(failed...); err != nil {
+		if err := addFile(t, "error.txt", []byte(err.Error()+"\n"), now); err != nil {
+			return err
+		}
 	}
 	return errors.Join(t.Close(), z.Close())
 }

@@ -291,7 +291,7 @@ func ctlWorks(t *testing.T, s *server) {
 	if r := s.ctl("bundle", path); r.code != 0 {
 		t.Fatalf("bundle: %+v", r)
 	}
-	if got, want := names(t, path), []string{"snapshot.json", "events.ndjson", "audit.json", "goroutines.txt", "heap.pprof", "flight.sbr", "about.txt"}; !slices.Equal(got, want) {
+	if got, want := names(t, path), []string{"snapshot.json", "events.ndjson", "audit.json", "about.json", "goroutines.txt", "goroutines-by-role.txt", "heap.pprof", "flight.sbr", "made-by.txt"}; !slices.Equal(got, want) {
 		t.Errorf("bundle holds %v", got)
 	}
 	if r := s.ctl("bundle", path); r.code != config.ExitCantCreate {
