@@ -41,7 +41,7 @@ func (m *Model) body(h int, st *style.Set) []string {
 		return over(rows, frameAround(m.prompt.in.Title+": "+m.prompt.in.On, inside, w, st), m.w, h)
 	case m.mode == helping:
 		w := min(m.w-4, 92)
-		return over(rows, frameAround("keys that work here", m.helpBox(w-4, h-4, st), w, st), m.w, h)
+		return over(rows, frameAround("keys that work here", m.helpBox(w-4, h-2, st), w, st), m.w, h)
 	case m.mode == boxed:
 		w := min(m.w-4, m.box.width)
 		return over(rows, frameAround(m.box.title, m.boxRows(w-4, h-4, st), w, st), m.w, h)
@@ -125,7 +125,7 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 		{ss, cell.Name(s.Node.State, 9)},
 		{ds, dt},
 		{style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
-		{style.Text, fmt.Sprintf("%d in %d rooms", people, len(s.Rooms))},
+		{style.Text, fmt.Sprintf("%d in %s", people, cell.Plural(len(s.Rooms), "room"))},
 		{style.Dim, cell.Name(s.Node.Version, 24)},
 	}
 	for _, p := range parts {
@@ -182,7 +182,7 @@ const verdictWidth = 12
 // the right the verdict. Where that is too much, the names of the panes that
 // are not open are cut short; the verdict never is.
 func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
-	badge, bs := pane.Verdict(&s.Node.Health, &st.Glyph)
+	badge, bs := m.data().Verdict(&st.Glyph)
 	if m.cur == 0 {
 		badge = "" // the overview says it larger
 	}
@@ -315,8 +315,7 @@ func (m *Model) tooSmallToAct() bool { return m.w < minW || m.h < minH }
 // tooSmall names the size there is and the size it takes.
 func (m *Model) tooSmall(st *style.Set) []string {
 	say := []string{"signalbox", fmt.Sprintf("too small: %dx%d", m.w, m.h), fmt.Sprintf("it takes %dx%d", minW, minH), "q quits"}
-	h := m.feed.Data().Snap.Node.Health
-	badge, bs := pane.Verdict(&h, &st.Glyph)
+	badge, bs := m.data().Verdict(&st.Glyph)
 	var rows []string
 	for i, t := range say {
 		s := style.Text

@@ -193,8 +193,9 @@ func TestGone(t *testing.T) {
 	src.err = errors.New("connection refused")
 	b.tick(0)
 	b.m.pace.answered()
-	b.wantText("▲ GONE", "retrying")
+	b.wantText("▲ GONE", "retrying", "the node does not answer; this is what it said last")
 	b.wantNoText("LIVE")
+	b.wantNoText("nothing needs you")
 	src.err = nil
 	b.tick(1)
 	b.wantText("● LIVE")
@@ -425,6 +426,16 @@ func TestPanicEndsTheConsoleOnly(t *testing.T) {
 	}
 	if m.View().Content != "" {
 		t.Error("half a frame is left")
+	}
+}
+
+// TestAPanicBeforeTheFirstFrame: the question for the minutes before is asked
+// outside Update, and fails the same way.
+func TestAPanicBeforeTheFirstFrame(t *testing.T) {
+	m := New(panicking{sample.NewSource(sample.Healthy, 0)}, Options{})
+	m.Update(m.prime()())
+	if !strings.Contains(m.Fault(), "no snapshot today") || !strings.Contains(m.Fault(), "the node is not affected") {
+		t.Fatalf("fault %q", m.Fault())
 	}
 }
 

@@ -198,7 +198,7 @@ func (m *Model) data() *pane.Data {
 		d = m.feed.Data()
 	}
 	c := *d
-	c.Log, c.Role = m.log, m.opt.Role
+	c.Log, c.Role, c.Gone = m.log, m.opt.Role, m.gone && m.frozen == nil
 	c.Hold = m.prompt != nil || m.mode == filtering || m.opt.Now().Sub(m.lastKey) < holdRows
 	return &c
 }

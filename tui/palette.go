@@ -13,6 +13,7 @@ import (
 	"signalbox/engine/view"
 	"signalbox/tui/cell"
 	"signalbox/tui/key"
+	"signalbox/tui/pane"
 	"signalbox/tui/style"
 )
 
@@ -110,11 +111,12 @@ var arguments = []string{"level", "pps", "tier", "to"}
 // the question.
 func leverOf(k control.Kind) func(*Model, []string) tea.Cmd {
 	return func(m *Model, args []string) tea.Cmd {
-		c := control.Command{Kind: k}
+		c, only := control.Command{Kind: k}, false
 		for _, a := range args {
 			if strings.HasPrefix(a, "--") {
 				if a == "--plan" {
-					continue // every lever shows its plan first
+					only = true
+					continue
 				}
 				m.say(style.Warn, a+" means nothing here; arguments are NAME=VALUE")
 				return nil
@@ -136,7 +138,7 @@ func leverOf(k control.Kind) func(*Model, []string) tea.Cmd {
 				}
 			}
 		}
-		return m.ask(key.Intent{Title: string(k), On: cmp.Or(cell.Name(c.Target, 40), "this node"), Cmds: []control.Command{c}, TTL: restricts(k)})
+		return m.ask(key.Intent{Title: string(k), On: pane.Target(c.Target, 40), Cmds: []control.Command{c}, TTL: restricts(k), PlanOnly: only})
 	}
 }
 
@@ -183,7 +185,7 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 	case k == control.RoutingRefresh && n == 0:
 		add("all", "every bucket")
 		for i := range s.DHT.Buckets {
-			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%d contacts, %d stale", s.DHT.Buckets[i].Size, s.DHT.Buckets[i].Stale))
+			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%s, %d stale", cell.Plural(s.DHT.Buckets[i].Size, "contact"), s.DHT.Buckets[i].Stale))
 		}
 	case k == control.RoutingTrace && n == 0:
 		return traceWords(s)
@@ -205,7 +207,7 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 		}
 	case noun == "room":
 		for i := range s.Rooms {
-			add(s.Rooms[i].Name, fmt.Sprintf("%d members, %s", len(s.Rooms[i].Participants), s.Rooms[i].Tier))
+			add(s.Rooms[i].Name, fmt.Sprintf("%s, %s", cell.Plural(len(s.Rooms[i].Participants), "member"), s.Rooms[i].Tier))
 		}
 	case noun == "participant":
 		return memberWords(m, 0)

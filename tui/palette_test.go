@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"signalbox/engine/control"
+	"signalbox/engine/view"
 	"signalbox/tui/internal/sample"
+	"signalbox/tui/pane"
 )
 
 // typeText presses the keys of a text.
@@ -139,6 +141,74 @@ func TestNodeLeversHaveKeys(t *testing.T) {
 		b.press(c.keys...)
 		if cmds := b.src.Commands(); len(cmds) != 1 || cmds[0].Kind != c.want || !cmds[0].DryRun {
 			t.Errorf("%v asks for %+v", c.keys, cmds)
+		}
+	}
+}
+
+// TestKeysTakeBack: the keys that drain, tap and restrict end it where it is in
+// force.
+func TestKeysTakeBack(t *testing.T) {
+	d := newBench(t, sample.HotShard, 80, 24, 5, Options{}).m.data()
+	snap := *d.Snap
+	snap.Node.State = "draining"
+	snap.Taps = []view.Tap{{Room: snap.Rooms[0].Name}}
+	snap.Sources = []view.Source{{Prefix: "203.0.113.77/32", Kind: "ban"}}
+	d.Snap = &snap
+	rooms := pane.NewRooms()
+	overview, shards := pane.NewOverview(), pane.NewShards()
+	for _, p := range []screen{overview, rooms, shards} {
+		p.Apply(d)
+	}
+	rooms.Act(pane.Select, snap.Rooms[0].Name)
+	for _, c := range []struct {
+		p      screen
+		key    string
+		kind   control.Kind
+		target string
+	}{
+		{overview, "N", control.NodeUndrain, ""},
+		{rooms, "o", control.RoomUntap, snap.Rooms[0].Name},
+		{shards, "c", control.SourceClear, "203.0.113.77/32"},
+	} {
+		for _, r := range c.p.Keys() {
+			if !r.Matches(c.key) || r.Plan == nil {
+				continue
+			}
+			if why := r.Why(); why != "" {
+				t.Errorf("%s is off: %s", c.key, why)
+			}
+			pr := prompt{in: r.Plan()}
+			if got := pr.commands(true); len(got) != 1 || got[0].Kind != c.kind || got[0].Target != c.target {
+				t.Errorf("%s asks for %+v", c.key, got)
+			}
+			c.key = ""
+		}
+		if c.key != "" {
+			t.Errorf("no key %s", c.key)
+		}
+	}
+}
+
+// TestAPlanOnlyIsNotApplied: with --plan there is nothing to press but close.
+func TestAPlanOnlyIsNotApplied(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {40, 12}} {
+		for _, line := range []string{"drain --plan", "node.drain --plan", "shard.pause media/3 --plan", "room.close --plan standup"} {
+			b := newBench(t, sample.HotShard, size[0], size[1], 5, Options{NoColor: true})
+			b.press(":")
+			b.typeText(line)
+			b.press("enter")
+			if f := text(b); !strings.Contains(f, "Close") || strings.Contains(f, "Apply") || strings.Contains(f, "applies") || strings.Contains(f, "type drain") {
+				t.Errorf("%s offers more than the plan:\n%s", line, f)
+			}
+			b.press("y", "tab", "t")
+			b.typeText("drain")
+			b.press("enter")
+			if cmds := b.src.Commands(); len(cmds) != 1 || !cmds[0].DryRun {
+				t.Errorf("%s sent %+v", line, cmds)
+			}
+			if b.m.prompt != nil {
+				t.Errorf("%s: enter does not close the plan", line)
+			}
 		}
 	}
 }

@@ -109,7 +109,10 @@ func (m *Model) fetch() tea.Cmd {
 }
 
 // primeMsg is what the node remembers of the minutes before this console.
-type primeMsg struct{ snaps []*view.Snapshot }
+type primeMsg struct {
+	snaps []*view.Snapshot
+	fault any // a source that failed: the console's fault, told in Update
+}
 
 // prime asks the source for the minutes before, so that the charts of a console
 // that has just been opened are not empty. Without an answer they fill by
@@ -120,7 +123,12 @@ func (m *Model) prime() tea.Cmd {
 		return nil
 	}
 	ctx, limit := m.ctx, m.opt.Timeout
-	return func() tea.Msg {
+	return func() (msg tea.Msg) {
+		defer func() {
+			if r := recover(); r != nil {
+				msg = primeMsg{fault: r}
+			}
+		}()
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		s := m.src.Snapshot()
@@ -131,7 +139,7 @@ func (m *Model) prime() tea.Cmd {
 		if err != nil {
 			return primeMsg{}
 		}
-		return primeMsg{snaps}
+		return primeMsg{snaps: snaps}
 	}
 }
 

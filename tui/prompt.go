@@ -92,7 +92,9 @@ func (m *Model) ask(in key.Intent) tea.Cmd {
 		m.say(style.Warn, "there is nothing to act on")
 		return nil
 	}
-	in.Type = key.Typed(in.Cmds)
+	if in.Type = key.Typed(in.Cmds); in.PlanOnly {
+		in.Type, in.TTL = "", false
+	}
 	m.prompt = &prompt{in: in}
 	if in.Choose != nil {
 		m.prompt.choice = in.Choose.Start
@@ -292,7 +294,11 @@ func (m *Model) promptKey(name, text string) tea.Cmd {
 		return nil
 	case p.stage == choosing:
 		return m.chooseKey(name)
-	case p.stage == refused:
+	case p.stage == refused, p.in.PlanOnly:
+		switch name {
+		case "j", "down", "k", "up":
+			return m.buttonKey(name)
+		}
 		if name == "enter" || name == "q" || name == "n" || name == "space" {
 			m.prompt = nil
 		}
@@ -421,7 +427,7 @@ func (p *prompt) write(s string) {
 func (m *Model) applyNow() tea.Cmd {
 	p := m.prompt
 	switch {
-	case p.stage == applying:
+	case p.stage == applying, p.in.PlanOnly:
 		return nil
 	case p.stage != ready:
 		m.say(style.Warn, "the node's plan has not come yet: nothing was sent")

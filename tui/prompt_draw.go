@@ -1,10 +1,12 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"signalbox/tui/cell"
+	"signalbox/tui/pane"
 	"signalbox/tui/style"
 )
 
@@ -67,7 +69,7 @@ func (m *Model) tightTail(w int, st *style.Set) []string {
 		out = append(out, cell.NewLine(st, w).Add(style.Warn, cell.Fit(p.say, w, "…")).String())
 	}
 	switch {
-	case p.stage == refused:
+	case p.stage == refused, p.in.PlanOnly:
 		return append(out, cell.NewLine(st, w).Add(style.TabBadge, " Close ").Add(style.Dim, "  enter or esc").String())
 	case p.field == reasonField:
 		out = append(out, cell.NewLine(st, w).Add(style.Dim, "reason ").Add(style.Text, tailOf(p.reason, w-9)).Add(style.Focus, "_").String())
@@ -95,7 +97,7 @@ func (m *Model) promptTail(w int, st *style.Set) []string {
 	if p.in.TTL {
 		out = append(out, label("for").Add(style.Text, expiries[p.ttl].word+"  ").Add(style.Key, "t").Add(style.Dim, " changes it").String())
 	}
-	if p.stage == refused {
+	if p.stage == refused || p.in.PlanOnly {
 		return append(out, cell.Blank(w), cell.NewLine(st, w).Space(2).Add(style.TabBadge, " Close ").Add(style.Dim, "  enter or esc").String())
 	}
 	reason := label("reason")
@@ -153,7 +155,7 @@ func (m *Model) targets() string {
 	cmds := m.prompt.commands(true)
 	names := make([]string, len(cmds))
 	for i, c := range cmds {
-		names[i] = cell.Clean(c.Target)
+		names[i] = cmp.Or(cell.Clean(c.Target), pane.ThisNode)
 	}
 	return strings.Join(names, " ")
 }

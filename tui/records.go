@@ -163,7 +163,9 @@ func (m *Model) auditTrail([]string) tea.Cmd {
 			m.openBox(&box{
 				title: "who did what, newest first", width: 150,
 				rows: func(w int, st *style.Set) []string { return trailRows(recs, w, st) },
-				foot: func() string { return fmt.Sprintf("%d records at %s; esc closes", len(recs), at.Format("15:04:05")) },
+				foot: func() string {
+					return fmt.Sprintf("%s at %s; esc closes", cell.Plural(len(recs), "record"), at.Format("15:04:05"))
+				},
 			})
 		}, err
 	})

@@ -55,6 +55,9 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 		}
 		m.paint(now)
 	case primeMsg:
+		if msg.fault != nil {
+			panic(msg.fault)
+		}
 		m.feed.Prime(msg.snaps)
 		m.apply()
 		m.paint(now)

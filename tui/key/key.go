@@ -65,6 +65,8 @@ type Intent struct {
 	Type string
 	// Choose asks for an argument first.
 	Choose *Choice
+	// PlanOnly shows what the node would do and offers nothing more.
+	PlanOnly bool
 	// TTL offers the expiries to cycle through; the command restricts someone.
 	TTL bool
 }

@@ -24,6 +24,7 @@ type Data struct {
 	Now    time.Time      // the moment shown: the snapshot's
 	Hold   bool           // rows keep their places: a key was just pressed or a prompt is open
 	Role   control.Role
+	Gone   bool // the node does not answer: all this is what it last said
 	Hist   *History
 
 	cur    map[string]*view.Shard       // of Snap

@@ -19,27 +19,47 @@ type Events struct {
 	filter string
 	least  level
 	open   bool
-	follow bool // the operator has the cursor at the top
+	follow bool   // the operator has the cursor at the top
+	seen   uint64 // the newest event when it was last there: the list goes no further
+	newer  int    // events after it
 }
 
 // NewEvents makes the pane.
 func NewEvents() *Events { return &Events{d: &Data{Snap: &view.Snapshot{}}, follow: true} }
 
 // Apply takes new numbers. A cursor that was put at the top stays at the top,
-// so that news is seen; anywhere else it stays on its event.
+// so that news is seen; anywhere else nothing moves, and what has come since is
+// counted only.
 func (p *Events) Apply(d *Data) {
 	p.d = d
-	ids := make([]string, 0, len(d.Events))
-	for i := len(d.Events) - 1; i >= 0; i-- {
-		e := &d.Events[i]
-		if severity(e.Severity) >= p.least && match(p.filter, e.Kind, e.Subject, e.Message, e.Severity) {
-			ids = append(ids, strconv.FormatUint(e.Seq, 10))
-		}
+	following := p.follow && !d.Hold && !p.open
+	ids := p.matching()
+	if len(ids) > 0 && (following || p.seen == 0 || p.newer == len(ids)) { // the last: all that was held has left the buffer
+		p.newer, p.seen = 0, d.Events[len(d.Events)-1].Seq
+		ids = p.matching()
 	}
-	if p.follow && !d.Hold && !p.open {
+	if following {
 		p.l.sel, p.l.at = "", 0
 	}
-	p.l.sync(ids)
+	p.l.sync(ids[p.newer:])
+}
+
+// matching lists the events that the filter lets through, newest first, and
+// counts those after the newest seen.
+func (p *Events) matching() []string {
+	ids := make([]string, 0, len(p.d.Events))
+	p.newer = 0
+	for i := len(p.d.Events) - 1; i >= 0; i-- {
+		e := &p.d.Events[i]
+		if severity(e.Severity) < p.least || !match(p.filter, e.Kind, e.Subject, e.Message, e.Severity) {
+			continue
+		}
+		if e.Seq > p.seen {
+			p.newer++
+		}
+		ids = append(ids, strconv.FormatUint(e.Seq, 10))
+	}
+	return ids
 }
 
 func (p *Events) event(id string) *view.Event {
@@ -70,7 +90,8 @@ func (p *Events) Act(a Action, arg string) Jump {
 		p.Apply(p.d)
 		return Jump{Handled: true}
 	case Select:
-		p.follow = false
+		p.follow, p.seen = false, 0
+		p.Apply(p.d)
 		return Jump{Handled: p.l.pick(arg)}
 	case Enter:
 		p.open = !p.open && p.event(p.l.sel) != nil
@@ -86,7 +107,10 @@ func (p *Events) Act(a Action, arg string) Jump {
 		return Jump{Handled: was}
 	}
 	moved := p.l.move(a)
-	p.follow = p.l.at == 0
+	if p.follow = p.l.at == 0; p.follow && !p.open {
+		p.seen = 0
+		p.Apply(p.d)
+	}
 	return Jump{Handled: moved}
 }
 
@@ -118,8 +142,8 @@ func (p *Events) Draw(w, h int, st *style.Set) []string {
 	b := box{title: title, note: filterNote(p.filter, len(p.l.ids), len(p.d.Events)), focus: true}
 	if b.note == "" {
 		b.note = plural(len(p.l.ids), "event")
-		if !p.follow && p.l.at > 0 {
-			b.note = fmt.Sprintf("%d newer, g follows; %s", p.l.at, b.note)
+		if p.newer > 0 && (!p.follow || p.open) {
+			b.note = fmt.Sprintf("%d newer, g follows; %s", p.newer, b.note)
 		}
 		if p.d.Missed > 0 {
 			b.note += fmt.Sprintf(", %d missed", p.d.Missed)

@@ -65,7 +65,7 @@ func (p *Log) Act(a Action, arg string) Jump {
 // UndoIntent is the command that takes u back.
 func UndoIntent(u *view.Undo) key.Intent {
 	return key.Intent{
-		Title: "undo", On: fmt.Sprintf("%s on %s, by %s", cell.Name(u.Kind, 24), cell.Name(u.Target, 32), cell.Name(u.Author, 20)),
+		Title: "undo", On: fmt.Sprintf("%s on %s, by %s", cell.Name(u.Kind, 24), Target(u.Target, 32), cell.Name(u.Author, 20)),
 		Cmds: []control.Command{{Kind: control.Undo, Target: u.ID}},
 	}
 }
@@ -118,7 +118,7 @@ func (p *Log) force(w, h int, st *style.Set) []string {
 			ends = cell.Since(u.Until, p.d.Now)
 		}
 		return []cellText{
-			c(style.Strong, cell.Name(u.Kind, 18)), c(style.Text, cell.Clean(u.Target)), c(style.Dim, cell.Since(p.d.Now, u.At)), c(style.Warn, ends),
+			c(style.Strong, cell.Name(u.Kind, 18)), c(style.Text, Target(u.Target, 60)), c(style.Dim, cell.Since(p.d.Now, u.At)), c(style.Warn, ends),
 			c(style.Text, cell.Name(u.Author, 14)), c(style.Dim, cell.Clean(u.Reason)),
 		}
 	}
@@ -154,7 +154,7 @@ func (p *Log) sent(w, h int, st *style.Set) []string {
 func (p *Log) entry(e *Entry, w int, st *style.Set) string {
 	ln := cell.NewLine(st, w).Space(2).Add(style.Dim, e.At.UTC().Format("15:04:05")+" ")
 	s, word := Outcome(e, &st.Glyph)
-	ln.Cell(s, word, 14).Add(style.Strong, string(e.Cmd.Kind)+" ").Add(style.Text, cell.Name(e.Cmd.Target, 40)+args(e.Cmd.Args)+"  ")
+	ln.Cell(s, word, 14).Add(style.Strong, string(e.Cmd.Kind)+" ").Add(style.Text, Target(e.Cmd.Target, 40)+args(e.Cmd.Args)+"  ")
 	msg := e.Result.Message
 	if e.Err != "" {
 		msg = e.Err
@@ -162,12 +162,23 @@ func (p *Log) entry(e *Entry, w int, st *style.Set) string {
 	return ln.Add(style.Dim, msg).Add(style.Dim, "  "+cell.Millis(e.Took.Seconds()*1e3)).String()
 }
 
+// ThisNode is what a command without a target acts on.
+const ThisNode = "this node"
+
+// Target names what a command acts on.
+func Target(s string, w int) string {
+	if s == "" {
+		return cell.Fit(ThisNode, w, "…")
+	}
+	return cell.Name(s, w)
+}
+
 func args(m map[string]any) string {
 	if len(m) == 0 {
 		return ""
 	}
 	var b strings.Builder
-	for _, k := range []string{"tier", "pps"} {
+	for _, k := range []string{"tier", "pps", "to"} {
 		if v, ok := m[k]; ok {
 			fmt.Fprintf(&b, " %s=%s", k, cell.Name(fmt.Sprint(v), 16))
 		}

@@ -180,7 +180,16 @@ func (o *Overview) verdict(w, h int, frame bool, st *style.Set) []string {
 	return b.draw(rows, w, h, true, st)
 }
 
-// Verdict is the badge's text and style.
+// Verdict is the badge's text and style: of a node that does not answer nobody
+// knows how it is.
+func (d *Data) Verdict(g *style.Glyph) (string, style.Style) {
+	if d.Gone {
+		return " " + g.Bad + " GONE ", style.BadBadge
+	}
+	return Verdict(&d.Snap.Node.Health, g)
+}
+
+// Verdict is the badge of a health, in text and style.
 func Verdict(h *view.Health, g *style.Glyph) (string, style.Style) {
 	switch h.Verdict {
 	case "ok":
@@ -197,7 +206,7 @@ func Verdict(h *view.Health, g *style.Glyph) (string, style.Style) {
 
 func (o *Overview) verdictLine(w int, st *style.Set) string {
 	n := &o.d.Snap.Node
-	text, s := Verdict(&n.Health, &st.Glyph)
+	text, s := o.d.Verdict(&st.Glyph)
 	ln := cell.NewLine(st, w).Add(s, text).Space(2)
 	var alarms, warns int
 	for i := range n.Health.Causes {
@@ -208,6 +217,8 @@ func (o *Overview) verdictLine(w int, st *style.Set) string {
 		}
 	}
 	switch {
+	case o.d.Gone:
+		ln.Add(style.Strong, "the node does not answer; this is what it said last")
 	case alarms+warns == 0 && n.Health.Verdict == "ok":
 		ln.Add(style.Text, "nothing needs you")
 	default:
@@ -312,9 +323,4 @@ func tally(alarms, warns int) string {
 	return strings.Join(parts, ", ")
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
+func plural(n int, what string) string { return cell.Plural(n, what) }

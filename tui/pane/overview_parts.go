@@ -277,7 +277,7 @@ func (o *Overview) routing(w, h int, frame bool, st *style.Set) []string {
 		return cell.Block(nil, w, max(h, 0))
 	}
 	t := &o.d.Snap.DHT
-	b := box{title: "routing table", note: fmt.Sprintf("%d peers", t.Peers)}
+	b := box{title: "routing table", note: plural(t.Peers, "peer")}
 	return section(b, w, h, frame, st, func(w, h int) []string {
 		ln := cell.NewLine(st, w).Add(style.Text, fmt.Sprintf("fresh %d  ", t.Fresh))
 		ln.Add(over(share(t.Stale, t.Peers), 25, 60).text(), fmt.Sprintf("stale %d  ", t.Stale)).Add(over(share(t.Suspect, t.Peers), 0.01, 20).text(), fmt.Sprintf("suspect %d", t.Suspect))

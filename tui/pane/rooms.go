@@ -307,7 +307,7 @@ func (p *Rooms) aboutRoom(r *view.Room, w int, st *style.Set) []string {
 	if r.PinnedTier != "" {
 		tier.Add(style.Warn, "  pinned to "+cell.Name(r.PinnedTier, 16)+" by an operator")
 	}
-	tier.Add(style.Dim, fmt.Sprintf("   %s, %s, up %s, %d directives", plural(len(r.Participants), "member"), flags, cell.Since(p.d.Now, r.CreatedAt), r.Directives))
+	tier.Add(style.Dim, fmt.Sprintf("   %s, %s, up %s, %s", plural(len(r.Participants), "member"), flags, cell.Since(p.d.Now, r.CreatedAt), plural(int(min(r.Directives, 1<<31-1)), "directive")))
 	out := []string{tier.String()}
 	m := weakest(p.d, r)
 	if m == nil {

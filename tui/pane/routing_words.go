@@ -168,7 +168,7 @@ func worstBuckets(t *view.DHT) string {
 func savedWords(v *view.Saved, now time.Time) (level, string) {
 	lv, out := fine, "not yet"
 	if !v.At.IsZero() {
-		out = fmt.Sprintf("%s ago, %d peers", cell.Seconds(max(0, now.Sub(v.At).Seconds())), v.Peers)
+		out = fmt.Sprintf("%s ago, %s", cell.Seconds(max(0, now.Sub(v.At).Seconds())), plural(v.Peers, "peer"))
 	}
 	if v.Kept != "" {
 		out += " (kept: " + cell.Clean(v.Kept) + ")"
@@ -195,7 +195,7 @@ func failPct(ok, failed uint64) float64 {
 // diversity says on how many parties the table depends.
 func diversity(t *view.DHT) (level, string) {
 	v := &t.Diversity
-	facts := fmt.Sprintf("%d peers, %d IPs, %d subnets, largest %s", t.Peers, v.DistinctIPs, v.DistinctSubnets, cell.Pct(v.LargestSubnetPct))
+	facts := fmt.Sprintf("%s, %s, %s, largest %s", plural(t.Peers, "peer"), plural(v.DistinctIPs, "IP"), plural(v.DistinctSubnets, "subnet"), cell.Pct(v.LargestSubnetPct))
 	switch {
 	case t.Peers == 0:
 		return watch, "nobody is known: this node is alone; give it a seed with --dht-join ID@ADDR"
