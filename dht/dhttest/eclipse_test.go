@@ -68,14 +68,17 @@ func eclipse(t *testing.T, subnets int) {
 	}
 	t.Logf("%d of %d newcomers are contacts of the victim", known, beyondEach*len(beyond))
 	// Bucket 5 of the victim, and bucket 9, its nearest honest neighbours.
-	for who, p := range map[string]*Peer{"the victim": victim, "another": honest[110], "a neighbour": honest[199]} {
+	for _, who := range []struct {
+		name string
+		*Peer
+	}{{"the victim", victim}, {"another", honest[110]}, {"a neighbour", honest[199]}} {
 		for i, paths := range []int{1, dht.MaxPaths} {
 			var line []string
 			all := 0
 			for _, b := range beyond {
 				found := 0
 				for _, x := range came[b][i*beyondEach/2:][:beyondEach/2] {
-					if look(t, p, x.ID, paths).Exact {
+					if look(t, who.Peer, x.ID, paths).Exact {
 						found++
 					}
 				}
@@ -83,9 +86,9 @@ func eclipse(t *testing.T, subnets int) {
 				line = append(line, fmt.Sprintf("%d: %d", b, found))
 			}
 			want := beyondEach / 2 * len(beyond)
-			t.Logf("%s, paths %d: %d of %d found; of 4 in bucket %s", who, paths, all, want, strings.Join(line, ", "))
+			t.Logf("%s, paths %d: %d of %d found; of 4 in bucket %s", who.name, paths, all, want, strings.Join(line, ", "))
 			if all < want*7/10 { // 16, those up to bucket 9, when a link alone finds nobody
-				t.Errorf("%s finds %d of %d", who, all, want)
+				t.Errorf("%s finds %d of %d", who.name, all, want)
 			}
 		}
 	}
