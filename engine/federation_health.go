@@ -1,8 +1,8 @@
 package engine
 
 import (
-	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"signalbox/engine/view"
@@ -52,8 +52,8 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 		}
 		c.Severity = view.Alarm
 		j.lately(key+"/down", true, now)
-		c.Message = fmt.Sprintf("the link is down for %.0f s: %s", age.Seconds(), cmp.Or(l.LastError, "no answer"))
-		c.Remedy = "it is dialled again and again; R does it now (links pane); see docs/runbook.md"
+		c.Message = fmt.Sprintf("the link is down for %.0f s: %s", age.Seconds(), linkTrouble(l))
+		c.Remedy = "R dials it now (links pane); look there, and at UDP to it"
 		if l.URL == "" {
 			c.Remedy = "it dials us: look there; see docs/runbook.md"
 		}
@@ -76,4 +76,12 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 		return c, false
 	}
 	return c, true
+}
+
+// linkTrouble is why a link is down, in words: most often nobody answers.
+func linkTrouble(l *view.Link) string {
+	if l.LastError == "" || strings.Contains(l.LastError, "timeout") || strings.Contains(l.LastError, "deadline") {
+		return strings.TrimSuffix("no answer from "+l.URL, " from ")
+	}
+	return l.LastError
 }

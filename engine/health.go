@@ -189,7 +189,7 @@ func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 		c.Message = fmt.Sprintf("full: %d messages dropped just now", n)
 		c.Remedy = "it has more traffic than one loop can carry; look for the source in the shards pane"
 		if h := hottest(v); h != nil {
-			c.Message += fmt.Sprintf(", %.0f %% of its traffic from %s", h.SharePct, h.IP)
+			c.Message = fmt.Sprintf("full, %.0f %% of it from %s: %d messages dropped just now", h.SharePct, h.IP, n)
 			c.Remedy = fmt.Sprintf("throttle or ban %s (t or b on the shard)", h.IP)
 		}
 		out = append(out, c)

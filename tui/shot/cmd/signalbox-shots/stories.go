@@ -40,7 +40,7 @@ var stories = []story{
 		{"audit", "audit", "Who did what, when and why.", []string{"esc", "1", "W", "wait:1s"}},
 	}},
 	{name: "hot-shard", title: "hot-shard: one address floods a shard", scenario: "hot-shard", cols: 100, rows: 30, steps: []step{
-		{"hot-shard-1", "overview", "The verdict names the shard, the share and the address.", []string{"until:of its traffic from 127.0.2.66", "wait:3s"}},
+		{"hot-shard-1", "overview", "The verdict names the shard, the share and the address.", []string{"until:of it from 127.0.2.66", "wait:3s"}},
 		{"hot-shard-2", "shards", "The shard: its queue is full, and who fills it.", []string{"g", "enter", "wait:1s"}},
 		{"hot-shard-3", "plan", "To how many packets a second? One voice is 50.", []string{"t", "wait:1s"}},
 		{"hot-shard-4", "plan", "The node's own plan; nothing has been changed yet.", []string{"enter", "until:nothing has been changed yet"}},
