@@ -140,7 +140,7 @@ func (a *app) begin(c *cobra.Command) {
 	if c.Annotations[ownSignals] != "" || c == c.Root() || a.Signals != nil {
 		return
 	}
-	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // a terminal that is closed
 	context.AfterFunc(ctx, stop) // a second one ends the process
 	c.SetContext(ctx)
 }

@@ -78,7 +78,7 @@ var stories = []story{
 		{"stale-table-4", "routing", "Those that are left answer.", []string{"y", "until:done", "wait:2s"}},
 	}},
 	{name: "storm", title: "storm: a crowd joins at once, again and again", scenario: "storm", cols: 100, rows: 30, steps: []step{
-		{"storm-1", "overview", "The verdict: handshakes come faster than normal, newcomers prove their address.", []string{"until:handshakes come faster", "wait:1s"}},
+		{"storm-1", "overview", "The verdict: a storm of handshakes, and the address it comes from; newcomers prove theirs.", []string{"until:storm of handshakes", "wait:1s"}},
 		{"storm-2", "drops", "What is lost meanwhile, and where: a reason and a place for every packet.", []string{"d", "until:below us"}},
 		{"storm-3", "rooms", "The rooms: the crowd's lobbies come and go among them.", []string{"esc", "3", "wait:1s"}},
 	}},
