@@ -141,7 +141,7 @@ func (a *app) begin(c *cobra.Command) {
 		return
 	}
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // a terminal that is closed
-	context.AfterFunc(ctx, stop) // a second one ends the process
+	context.AfterFunc(ctx, stop)                                                                    // a second one ends the process
 	c.SetContext(ctx)
 }
 
