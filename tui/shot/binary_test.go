@@ -105,6 +105,19 @@ func onScreen(t *testing.T, term *Terminal, text string, keys ...string) {
 	}
 }
 
+// comesTo waits for a screen that is as it should be, all of it at once: while
+// frames of several sizes are under way a part of it says nothing.
+func comesTo(t *testing.T, term *Terminal, right func(text string) bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !right(term.Text()); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("the screen does not come to what it should be:\n%s", term.Text())
+		}
+	}
+}
+
 func opened(t *testing.T, o Options) *Terminal {
 	t.Helper()
 	if o.Cols == 0 {
@@ -180,12 +193,10 @@ func TestAttachInAPty(t *testing.T) {
 	if err := term.Resize(90, 28); err != nil {
 		t.Fatal(err)
 	}
-	onScreen(t, term, "room lobby")
-	onScreen(t, term, "? help")
-	lines := strings.Split(strings.TrimRight(term.Text(), "\n"), "\n")
-	if len(lines) != 28 || !strings.Contains(lines[27], "q quit") {
-		t.Errorf("%d lines after the storm:\n%s", len(lines), term.Text())
-	}
+	comesTo(t, term, func(text string) bool {
+		lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+		return strings.Contains(text, "room lobby") && len(lines) == 28 && strings.Contains(lines[27], "? help") && strings.Contains(lines[27], "q quit")
+	})
 	for _, bad := range []string{"\x1b]0;owned", "\x1b[2J\u202e", "\u202e", "\u2066", "\u200b", "\ufeff"} {
 		if strings.Contains(raw.String(), bad) {
 			t.Errorf("%q has reached the terminal", bad)
