@@ -47,6 +47,7 @@ type dhtHandler struct{ e *Engine }
 // Handle passes one message to the node. The sender is who its connection
 // proved it to be.
 func (h dhtHandler) Handle(shard int, m *dhtMsg, now int64) {
+	h.e.dhtTaken.add(shard)
 	h.e.dht.Handle(shard, m.link, m.payload, now)
 }
 

@@ -109,6 +109,8 @@ type Engine struct {
 	generation  atomic.Uint64
 	baseLevel   atomic.Int64 // what is logged when no operator has said otherwise
 	dhtLinkFull atomic.Uint64
+	mediaTaken  taken
+	dhtTaken    taken
 	dhtRefused  ledger.Atomics // messages of restricted sources: received, one copy, dropped
 	signalsLost atomic.Uint64
 	handshakes  handshakeTimes

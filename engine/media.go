@@ -44,6 +44,7 @@ type mediaHandler struct{ e *Engine }
 
 // Handle forwards one datagram to the sender's room.
 func (h mediaHandler) Handle(shard int, m *mediaMsg, now int64) {
+	h.e.mediaTaken.add(shard)
 	h.e.taps.Packet(m.from, m.pkt, now)
 	h.e.relay.Forward(shard, m.from, m.pkt, now)
 }

@@ -263,3 +263,13 @@ func TestAccountClosesInTheStorm(t *testing.T) {
 		t.Fatalf("left over: %d sessions, %d rooms, %+v", s.Sessions(), s.rooms.Load(), c)
 	}
 }
+
+// TestACopyThatNobodyMadeIsUnexplained: the shards count copies by the length
+// of the rosters; one that is in no ring is missed.
+func TestACopyThatNobodyMadeIsUnexplained(t *testing.T) {
+	r := New(Config{})
+	r.shards[0].copies.Add(3) // as if a fan-out had passed over three members
+	if c := r.Counts(); c.Unexplained() != 3 {
+		t.Errorf("%+v", c)
+	}
+}

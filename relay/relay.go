@@ -131,6 +131,7 @@ func (r *Relay) Sessions() int { return int(r.sessions.Load()) }
 // was refused or lost before it was handed to a shard; what the shards
 // received, they count. It closes at every call, whatever runs meanwhile.
 func (r *Relay) Counts() ledger.Counts {
+	fan := r.FanOut() // first: a copy is in its ring before it is counted here
 	r.mu.Lock()
 	c := r.retired
 	for _, p := range r.live {
@@ -138,6 +139,9 @@ func (r *Relay) Counts() ledger.Counts {
 	}
 	r.mu.Unlock()
 	early, refused, late := r.early.Load(), r.refused.Load(), r.late.Load()
+	if made := c.Copies + late.Total(); fan > made {
+		c.Copies += fan - made // members of the rosters that no ring was asked to serve: unexplained
+	}
 	c.Received += early.Total()
 	for _, d := range []*ledger.Drops{&early, &refused, &late} {
 		c.Copies += d.Total()
