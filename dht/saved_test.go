@@ -105,8 +105,8 @@ func TestIsolatedNodeKeepsTryingWhatItRemembers(t *testing.T) {
 		time.Sleep(time.Minute)
 		peers, _ := n.Remember()
 		end()
+		m.setDown(n, true) // its address, before it lives again
 		n, _ = m.life(t, 30, nil, peers, nil)
-		m.setDown(n, true)
 		time.Sleep(40 * time.Second)
 		if n.saw("dht.isolated", "") != 1 {
 			t.Error("isolation is not told once the remembered peers have been tried:", n.saw("dht.isolated", ""))
