@@ -82,7 +82,7 @@ func staysNamed(t *testing.T, f *Fleet, cause string) {
 	for time.Now().Before(until) {
 		s := f.Main.Snapshot()
 		if s.Seq == seq {
-			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it looks, and waits for nothing
+			time.Sleep(20 * time.Millisecond)
 			continue
 		}
 		seq = s.Seq
