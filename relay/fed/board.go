@@ -291,8 +291,8 @@ func better(a, b *group) bool {
 
 // listFor is what a peer is to be told of a room. mu is held.
 func (m *Mesh) listFor(p *peer, r *room) (list []wire.RoomParticipant, spans []span) {
-	if pn := m.calls[r.name]; pn != nil && !pn.with(p.Fingerprint) {
-		return nil, nil // a call is nobody's business but its two relays' (7.2 row 32)
+	if !m.mayShare(r.name, p) {
+		return nil, nil
 	}
 	seen := map[string]bool{}
 	if r.local != nil {

@@ -258,7 +258,7 @@ func (l *Link) Next() (wire.Signal, bool) {
 	if l.peer.primary != l {
 		return nil, false
 	}
-	if l.hereDue && l.box.Load() && m.presence != nil {
+	if l.hereDue && l.box.Load() && m.presence != nil && !l.peer.Found { // who came by itself is not told who is here
 		l.hereDue = false
 		return m.presence, true
 	}

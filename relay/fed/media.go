@@ -50,6 +50,7 @@ type fan struct {
 	local *relay.GlobalRoom
 	out   []*Link           // those of our own members
 	from  map[*peer][]*Link // those of each peer that takes part
+	only  map[*peer]bool    // whose packets are taken; nil: everybody's
 }
 
 // others are the links for what a peer has sent.
@@ -64,7 +65,11 @@ func (f *fan) others(p *peer) []*Link {
 func (m *Mesh) openLocked(name string) *room {
 	hash := wire.RoomHash(name)
 	r := &room{name: name, tag: binary.BigEndian.Uint64(hash[:]), latest: map[string]uint64{}, kept: !strings.HasPrefix(name, callPrefix)}
-	r.fan.Store(&fan{})
+	f := &fan{}
+	if !r.kept {
+		f.only = map[*peer]bool{} // nobody's, until it is known between whom the call is
+	}
+	r.fan.Store(f)
 	m.rooms[name], m.byTag[r.tag] = r, r
 	return r
 }
@@ -116,13 +121,21 @@ func (m *Mesh) announcedBy(name string) bool {
 // directly. mu is held.
 func (m *Mesh) fanLocked(r *room) {
 	f := &fan{local: r.local, from: map[*peer][]*Link{}}
+	if !r.kept {
+		f.only = map[*peer]bool{}
+	}
 	var in []*peer
 	for _, p := range m.peers {
 		if p.primary == nil || p.muted.Load() {
 			continue
 		}
-		pn := m.calls[r.name]
-		if pn != nil && pn.with(p.Fingerprint) || pn == nil && len(p.rooms[r.name]) > 0 {
+		if !m.mayShare(r.name, p) {
+			continue
+		}
+		if f.only != nil {
+			f.only[p] = true
+		}
+		if !r.kept || len(p.rooms[r.name]) > 0 {
 			in = append(in, p)
 			f.out = append(f.out, p.primary)
 		}
@@ -141,6 +154,17 @@ func (m *Mesh) fanLocked(r *room) {
 		f.from[from] = list
 	}
 	r.fan.Store(f)
+}
+
+// mayShare says whether a peer has to do with a room: with that of a call only
+// if the call is between it and us, since a call is nobody else's business (7.2
+// row 32) and one between two of our own clients no relay's. mu is held.
+func (m *Mesh) mayShare(name string, p *peer) bool {
+	if !strings.HasPrefix(name, callPrefix) {
+		return true
+	}
+	pn := m.calls[name]
+	return pn != nil && pn.with(p.Fingerprint)
 }
 
 // hasAll says whether a peer gets the packets of all the groups from their own
@@ -350,6 +374,11 @@ func (l *Link) again(why ledger.Reason, r *room, pkt *wire.Packet) {
 // spread gives a packet that is new to our members and to the other relays.
 func (l *Link) spread(r *room, body []byte, pkt *wire.Packet, trace uint32, now int64) {
 	m, f := l.mesh, r.fan.Load()
+	if f.only != nil && !f.only[l.peer] {
+		l.refuse(ledger.UnknownRoom)
+		l.tell(HeardUnknown, nil, pkt, 0)
+		return
+	}
 	if f.local != nil {
 		if n, open := f.local.Deliver(body, len(pkt.Payload), now); open {
 			m.handed.Add(1)

@@ -332,3 +332,22 @@ func TestCallRooms(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestACallIsNoRelaysBusiness: a relay that says that it has members in the room
+// of a call between two of our own clients hears nothing of it, and is not heard.
+func TestACallIsNoRelaysBusiness(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.full()
+	a, b := w.nodes[0].join("call-x", "a"), w.nodes[0].join("call-x", "b")
+	spy := w.nodes[1].join("call-x", "spy")
+	w.settle()
+	l := w.nodes[0].mesh.peers[w.nodes[1].fp].primary
+	l.Handle(&wire.GlobalRoomActive{Room: "call-x", Participants: []wire.RoomParticipant{{Fingerprint: "spy"}}}, w.now)
+	said := a.talk()
+	l.Receive(tagged("call-x", packetOf(1, "intruder")), w.now)
+	w.settle()
+	if b.got[said] != 1 || spy.got[said] != 0 || b.got["intruder"] != 0 || w.nodes[0].dropped(ledger.UnknownRoom) != 1 {
+		t.Errorf("b has %v, the spy %v", b.got, spy.got)
+	}
+	w.nodes[0].check("a call of our own")
+}
