@@ -176,8 +176,13 @@ func (e *Engine) closeAll() error {
 // f may wait, or panic. It is how tests and demos plant what supervision must
 // handle; nothing on the network can reach it.
 func (e *Engine) InjectFault(plane string, host netip.Addr, f func()) error {
+	q, given := e.media.Inject, &e.mediaTaken
+	shard := e.media.ShardOf(host)
 	if plane == planeDHT {
-		return e.dhtq.Inject(e.dhtq.ShardOf(host), f)
+		q, given, shard = e.dhtq.Inject, &e.dhtTaken, e.dhtq.ShardOf(host)
 	}
-	return e.media.Inject(e.media.ShardOf(host), f)
+	return q(shard, func() {
+		given.add(shard) // the fault stands in for the handler, which counts this
+		f()
+	})
 }

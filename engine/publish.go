@@ -125,8 +125,8 @@ func (e *Engine) node(s *view.Snapshot, now time.Time) {
 // ledger adds up the parts of each plane. Every part closes under its own
 // lock at the moment it is read, so the sum closes too.
 func (e *Engine) ledger() view.Ledger {
-	media, passed := e.media.CountsProcessed()
-	media.Copies += e.mediaTaken.short(passed)
+	media, processed := e.media.CountsProcessed()
+	media.Copies += e.mediaTaken.short(&media, processed)
 	r := e.relay.Counts()
 	media.Add(&r)
 	kernel := ledger.Counts{}
@@ -135,8 +135,8 @@ func (e *Engine) ledger() view.Ledger {
 
 	links := e.fed.mesh.Counts()
 	d, handled := e.dhtq.CountsProcessed()
+	d.Delivered += handled - e.dhtTaken.short(&d, handled)
 	d.Copies += handled // one message is one copy, delivered once handled
-	d.Delivered += handled - e.dhtTaken.short(handled)
 	refused := e.dhtRefused.Load()
 	n := refused.Total()
 	d.Add(&ledger.Counts{Received: n, Copies: n, Dropped: refused})

@@ -1,6 +1,10 @@
 package engine
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"signalbox/engine/ledger"
+)
 
 // takenSlots is how many shards count on a cache line of their own.
 const takenSlots = 64
@@ -15,9 +19,12 @@ type taken [takenSlots]struct {
 
 func (t *taken) add(shard int) { t[uint(shard)%takenSlots].n.Add(1) } //nolint:gosec // an index
 
-// short is how many of the messages passed on nobody was given. passed was read
-// before: a message is given before it counts as passed on.
-func (t *taken) short(passed uint64) uint64 {
+// short is how many of the messages that a dispatcher believes to have passed on
+// nobody was given: those it counts as processed, and those at which a handler
+// panicked or for which it was replaced. The account was read before: a message
+// is given before it stands in any of the three.
+func (t *taken) short(c *ledger.Counts, processed uint64) uint64 {
+	passed := processed + c.Dropped[ledger.ShardPanic] + c.Dropped[ledger.ShardReplaced]
 	var n uint64
 	for i := range t {
 		n += t[i].n.Load()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"signalbox/engine/ledger"
 	"signalbox/relay"
 )
 
@@ -12,14 +13,22 @@ import (
 // given, and a copy that no queue is asked to take, stand in the ledger.
 func TestALostMessageIsUnexplained(t *testing.T) {
 	e := bare(t)
-	if got := e.mediaTaken.short(3); got != 3 {
+	var c ledger.Counts
+	if got := e.mediaTaken.short(&c, 3); got != 3 {
 		t.Errorf("of 3 passed on and none given, %d are missed", got)
 	}
 	for shard := range 200 {
 		e.mediaTaken.add(shard)
 	}
-	if a, b, c := e.mediaTaken.short(199), e.mediaTaken.short(200), e.mediaTaken.short(207); a != 0 || b != 0 || c != 7 {
-		t.Errorf("short by %d, %d, %d", a, b, c)
+	for passed, want := range map[uint64]uint64{199: 0, 200: 0, 207: 7} {
+		if got := e.mediaTaken.short(&c, passed); got != want {
+			t.Errorf("%d passed on, 200 given: short by %d, want %d", passed, got, want)
+		}
+	}
+	c.Refuse(ledger.ShardPanic, 3)
+	c.Refuse(ledger.ShardReplaced, 4)
+	if got := e.mediaTaken.short(&c, 200); got != 7 {
+		t.Errorf("with 7 whose handler failed: short by %d", got)
 	}
 	var ps []*relay.Participant
 	for i := range 3 {

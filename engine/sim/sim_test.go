@@ -86,6 +86,11 @@ func staysNamed(t *testing.T, f *Fleet, cause string) {
 			continue
 		}
 		seq = s.Seq
+		for plane, p := range map[string]view.Plane{"media": s.Ledger.Media, "federation": s.Ledger.Federation, "dht": s.Ledger.DHT} {
+			if p.Unexplained != 0 {
+				t.Fatalf("%d of the %s plane are unexplained: %+v", p.Unexplained, plane, p)
+			}
+		}
 		if cs := s.Node.Health.Causes; !named(cs[:min(2, len(cs))], cause) {
 			t.Fatalf("%q is no longer named: %v", cause, s.Node.Health.Reasons)
 		}
