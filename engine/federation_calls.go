@@ -32,7 +32,9 @@ func (w relayWay) Forward(relay string, s wire.Signal) error {
 }
 
 // callFrom takes a call's signal from another relay (spec wzp 5.12).
-func (e *Engine) callFrom(relay string, s wire.Signal, now int64) { e.hub.FromRelay(relay, s, now) }
+func (e *Engine) callFrom(relay string, s wire.Signal, now int64) bool {
+	return e.hub.FromRelay(relay, s, now)
+}
 
 // presenceFrom takes what a signalbox has told of its clients (spec wzp 5.7).
 func (e *Engine) presenceFrom(relay string, m *wire.PresenceUpdate, now int64) {

@@ -107,14 +107,15 @@ func (h *Hub) RelayDown(relay string, now int64) {
 }
 
 // FromRelay does what a call's signal from another relay says. relay is who
-// has proved to be the sender, never what the message claims (7.2 row 29).
-func (h *Hub) FromRelay(relay string, s wire.Signal, now int64) {
+// has proved to be the sender, never what the message claims (7.2 row 29). It
+// says whether it was the answer that made a call of ours one with that relay.
+func (h *Hub) FromRelay(relay string, s wire.Signal, now int64) (accepted bool) {
 	h.locked(now, func(a *after) {
 		switch m := s.(type) {
 		case *wire.DirectCallOffer:
 			h.offeredFrom(a, relay, m, now)
 		case *wire.DirectCallAnswer:
-			h.answeredFrom(a, relay, m, now)
+			accepted = h.answeredFrom(a, relay, m, now)
 		case *wire.CallRinging:
 			if k := h.callee(a, relay, m.CallID); k != nil && k.state == Pending {
 				h.ringing(a, k, now)
@@ -127,6 +128,7 @@ func (h *Hub) FromRelay(relay string, s wire.Signal, now int64) {
 			h.refuse(whyVerb)
 		}
 	})
+	return accepted
 }
 
 // callee finds the call whose callee is, or may be, at the relay.
@@ -189,20 +191,20 @@ func (h *Hub) offeredFrom(a *after, relay string, o *wire.DirectCallOffer, now i
 	}
 }
 
-// answeredFrom is a callee elsewhere answering one of ours.
-func (h *Hub) answeredFrom(a *after, relay string, m *wire.DirectCallAnswer, now int64) {
+// answeredFrom is a callee elsewhere answering one of ours; true: accepting.
+func (h *Hub) answeredFrom(a *after, relay string, m *wire.DirectCallAnswer, now int64) bool {
 	k := h.callee(a, relay, m.CallID)
 	if k == nil {
-		return
+		return false
 	}
 	if k.state == Active {
 		h.refuse(whyState)
-		return
+		return false
 	}
 	h.count.answers++
 	if m.AcceptMode == wire.AcceptReject {
 		h.gaveUp(a, k, relay, ending{reason: wire.HangupDeclined, why: "the callee declined"}, now)
-		return
+		return false
 	}
 	for _, r := range k.asked {
 		if r != relay { // they may have rung a second device
@@ -214,6 +216,7 @@ func (h *Hub) answeredFrom(a *after, relay string, m *wire.DirectCallAnswer, now
 	h.activate(a, k, now)
 	h.tell(a, k.caller.fp, m, Frame{call: k.key}, now)
 	h.setup(a, k, &k.caller, &k.callee, now)
+	return true
 }
 
 // hungUpFrom is the other relay's party, or the other relay, ending a call.

@@ -148,12 +148,17 @@ func TestAskingManyRelays(t *testing.T) {
 	same(t, "A", r.take("A"), []string{"Offer x"})
 	same(t, "B", r.take("B"), []string{"Offer x"})
 	id := "x"
-	b.FromRelay("C", &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptGeneric}, b.now) // was not reached
+	yes := &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptGeneric}
+	if b.FromRelay("C", yes, b.now) {
+		t.Error("a relay that was not reached has answered")
+	}
 	b.FromRelay("A", &wire.Hangup{Reason: wire.HangupBusy, CallID: &id}, b.now)
 	alice.expects()
 	b.FromRelay("B", &wire.CallRinging{CallID: id}, b.now)
 	alice.expects()
-	b.FromRelay("B", &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptGeneric}, b.now)
+	if !b.FromRelay("B", yes, b.now) || b.FromRelay("B", yes, b.now) || b.FromRelay("A", yes, b.now) {
+		t.Error("one answer, and one only, makes the call")
+	}
 	alice.expects("Answer AcceptGeneric x", "Setup x")
 	alice.hangsUp(id)
 	same(t, "B", r.take("B"), []string{"Hangup Normal x"})

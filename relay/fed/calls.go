@@ -13,16 +13,14 @@ import (
 // callForgotten is how long a call that has no room is remembered.
 const callForgotten = 10 * time.Minute
 
-// maxPins bounds how many calls are.
+// maxPins bounds how many calls are; beyond, the oldest without a room goes.
 const maxPins = 20_000
 
-// pin is a room of a call, with whom it is.
+// pin says with which relay the room of a call is shared.
 type pin struct {
-	relays []string // by fingerprint
-	at     int64
+	relay string // by fingerprint
+	at    int64
 }
-
-func (p *pin) with(fingerprint string) bool { return slices.Contains(p.relays, fingerprint) }
 
 // ErrNoLink is returned for a relay that cannot be told anything now.
 var ErrNoLink = errors.New("no link to the relay, or it takes nothing more")
@@ -44,9 +42,9 @@ func (m *Mesh) Relays() []string {
 	return append(boxes, rest...)
 }
 
-// Forward queues a call's signal for a relay (5.12). What both sides have
-// agreed to is the business of these two relays only: the call's room is from
-// then on shared with nobody else.
+// Forward queues a call's signal for a relay (5.12). When it is our client's
+// acceptance the call's room is from then on shared with that relay, and with
+// nobody else.
 func (m *Mesh) Forward(fingerprint string, s wire.Signal, now int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,26 +61,31 @@ func (m *Mesh) Forward(fingerprint string, s wire.Signal, now int64) error {
 	return nil
 }
 
-// pinLocked notes with whom a call is. mu is held.
+// pinLocked notes with which relay a call is. mu is held.
 func (m *Mesh) pinLocked(callID, fingerprint string, now int64) {
 	name := callPrefix + strings.ToLower(callID) // as a server name is (1.3)
-	pn := m.calls[name]
-	if pn == nil {
-		if len(m.calls) >= maxPins {
-			return
-		}
-		pn = &pin{}
-		m.calls[name] = pn
+	if _, have := m.calls[name]; !have && len(m.calls) >= maxPins {
+		m.unpinLocked()
 	}
-	pn.at = now
-	if !pn.with(fingerprint) {
-		pn.relays = append(pn.relays, fingerprint)
-	}
+	m.calls[name] = pin{fingerprint, now}
 	r := m.rooms[name]
 	if r == nil {
 		r = m.openLocked(name)
 	}
 	m.roomChangedLocked(r)
+}
+
+// unpinLocked forgets the oldest call, of those without a room if there are any.
+// mu is held.
+func (m *Mesh) unpinLocked() {
+	oldest, roomless := "", false
+	for name, p := range m.calls {
+		free := m.rooms[name] == nil
+		if oldest == "" || free && !roomless || free == roomless && p.at < m.calls[oldest].at {
+			oldest, roomless = name, free
+		}
+	}
+	delete(m.calls, oldest)
 }
 
 // Ask asks a signalbox. The answer comes through Config.Answered.
@@ -200,16 +203,16 @@ func (l *Link) forwarded(s *wire.FederatedSignalForward, now int64) {
 	if normal(s.OriginRelayFP) == m.cfg.Self {
 		return // our own, come back (5.12)
 	}
-	if a, ok := s.Inner.(*wire.DirectCallAnswer); ok && a.AcceptMode != wire.AcceptReject {
-		m.mu.Lock()
-		m.pinLocked(a.CallID, p.Fingerprint, now)
-		m.mu.Unlock()
-	}
 	if m.cfg.Call == nil {
 		m.cfg.Event(view.Event{Kind: "call_unserved", Subject: p.name(), Message: p.name() + " sent a call's " + s.Inner.Variant() + ", and nobody here takes calls"})
 		return
 	}
-	m.cfg.Call(p.Fingerprint, s.Inner, now)
+	a, answer := s.Inner.(*wire.DirectCallAnswer)
+	if m.cfg.Call(p.Fingerprint, s.Inner, now) && answer { // who is no party shares no room by saying so
+		m.mu.Lock()
+		m.pinLocked(a.CallID, p.Fingerprint, now)
+		m.mu.Unlock()
+	}
 }
 
 func (l *Link) asked(q *wire.RouteQuery) {

@@ -45,6 +45,7 @@ type node struct {
 	members []*member
 	events  []view.Event
 	calls   []wire.Signal
+	callee  string // the relay whose answer the calls accept; "": any
 }
 
 type member struct {
@@ -97,7 +98,10 @@ func newWorld(t *testing.T, n int, rooms ...string) *world {
 
 func (n *node) start(rooms []string) {
 	cfg := Config{Self: n.fp, Rooms: rooms, Event: func(e view.Event) { n.events = append(n.events, e) }, QueueCapacity: 4096}
-	cfg.Call = func(_ string, s wire.Signal, _ int64) { n.calls = append(n.calls, s) }
+	cfg.Call = func(from string, s wire.Signal, _ int64) bool {
+		n.calls = append(n.calls, s)
+		return n.callee == "" || n.callee == from
+	}
 	for _, o := range n.w.nodes {
 		cfg.Peers = append(cfg.Peers, Peer{Fingerprint: o.fp, Label: fmt.Sprint("R", o.i), URL: fmt.Sprintf("10.0.0.%d:4433", o.i)})
 	}

@@ -163,8 +163,8 @@ func (m *Mesh) mayShare(name string, p *peer) bool {
 	if !strings.HasPrefix(name, callPrefix) {
 		return true
 	}
-	pn := m.calls[name]
-	return pn != nil && pn.with(p.Fingerprint)
+	pn, ok := m.calls[name]
+	return ok && pn.relay == p.Fingerprint
 }
 
 // hasAll says whether a peer gets the packets of all the groups from their own

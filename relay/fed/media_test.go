@@ -333,6 +333,56 @@ func TestCallRooms(t *testing.T) {
 	}
 }
 
+// TestACallIsItsTwoRelays: a third relay that answers in a call of two others
+// gets into it neither before nor after, and takes no room in the list of calls.
+func TestACallIsItsTwoRelays(t *testing.T) {
+	w := newWorld(t, 3, "general")
+	w.full()
+	home, far, third := w.nodes[0], w.nodes[1], w.nodes[2]
+	home.callee = far.fp
+	answer := func(n *node, id string) {
+		if err := n.mesh.Forward(home.fp, &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptTrusted}, w.now); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+	}
+	answer(third, "x")
+	answer(far, "x")
+	a, b, spy := home.join("call-x", "a"), far.join("call-x", "b"), third.join("call-x", "spy")
+	w.settle()
+	answer(third, "x")
+	for i := range 50 {
+		answer(third, fmt.Sprint("flood ", i))
+	}
+	said, heard, meant := a.talk(), b.talk(), spy.talk()
+	w.settle()
+	if b.got[said] != 1 || a.got[heard] != 1 || len(spy.got) != 0 || a.got[meant]+b.got[meant] != 0 {
+		t.Errorf("a has %v, b %v, the third %v", a.got, b.got, spy.got)
+	}
+	if n := len(home.mesh.calls); n != 1 {
+		t.Errorf("%d calls are remembered, want 1", n)
+	}
+}
+
+// TestPinsAreBounded: of too many calls the oldest without a room is forgotten.
+func TestPinsAreBounded(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.full()
+	m := w.nodes[0].mesh
+	for i := range maxPins + 2 {
+		m.calls[fmt.Sprint(callPrefix, i)] = pin{at: int64(i)}
+	}
+	delete(m.calls, callPrefix+"1")
+	delete(m.calls, callPrefix+"3")
+	m.openLocked(callPrefix + "0")
+	m.pinLocked("new", w.nodes[1].fp, w.now)
+	_, inUse := m.calls[callPrefix+"0"]
+	_, oldest := m.calls[callPrefix+"2"]
+	if _, ok := m.calls[callPrefix+"new"]; !ok || !inUse || oldest || len(m.calls) != maxPins {
+		t.Errorf("%d calls; of the oldest, that in use is there: %v, that without a room: %v", len(m.calls), inUse, oldest)
+	}
+}
+
 // TestACallIsNoRelaysBusiness: a relay that says that it has members in the room
 // of a call between two of our own clients hears nothing of it, and is not heard.
 func TestACallIsNoRelaysBusiness(t *testing.T) {

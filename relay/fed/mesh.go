@@ -41,7 +41,7 @@ type Config struct {
 
 	// What to do with what links say. No lock is held; nothing may wait.
 	Event    func(view.Event)
-	Call     func(relay string, s wire.Signal, now int64)               // a call's signal (5.12)
+	Call     func(relay string, s wire.Signal, now int64) bool          // a call's signal (5.12); true: its callee has accepted, and is there
 	Presence func(relay string, m *wire.PresenceUpdate, now int64)      // who is there (5.7)
 	Gone     func(relay string, now int64)                              // the last link of a peer has ended
 	Asked    func(relay string, q *wire.RouteQuery) *wire.RouteResponse // a signalbox asks; nil: no answer
@@ -105,7 +105,7 @@ type Mesh struct {
 	leaving  map[*peer]bool   // no longer among peers, with connections that are ending
 	rooms    map[string]*room // by canonical name
 	byTag    map[uint64]*room
-	calls    map[string]*pin // rooms of calls: with whom
+	calls    map[string]pin // rooms of calls: with whom
 	presence *wire.PresenceUpdate
 	version  uint64 // the newest of our own rooms' versions
 	gen      uint64 // of links and of lists
@@ -150,7 +150,7 @@ func New(cfg Config, epoch uint64) *Mesh {
 	m := &Mesh{
 		leaving: map[*peer]bool{},
 		cfg:     cfg, self: relayID(cfg.Self), seed: maphash.MakeSeed(), names: map[string]string{}, version: epoch,
-		peers: map[string]*peer{}, rooms: map[string]*room{}, byTag: map[uint64]*room{}, calls: map[string]*pin{},
+		peers: map[string]*peer{}, rooms: map[string]*room{}, byTag: map[uint64]*room{}, calls: map[string]pin{},
 	}
 	for _, name := range cfg.Rooms {
 		m.names[strings.ToLower(name)] = name
