@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"strconv"
+
 	"signalbox/engine/ledger"
 	"signalbox/engine/view"
 	"signalbox/relay/wire"
@@ -34,6 +36,7 @@ func (re *Remotes) list() []wire.RoomParticipant {
 
 // views appends a row for each.
 func (re *Remotes) views(out []view.Participant) []view.Participant {
+	unknown := 0
 	for _, m := range re.list() {
 		v := view.Participant{Fingerprint: sanitize(m.Fingerprint, maxAlias), Transport: Federated, ReportAgeS: -1, Dropped: map[string]uint64{}}
 		if m.Alias != nil {
@@ -43,6 +46,10 @@ func (re *Remotes) views(out []view.Participant) []view.Participant {
 			v.RelayLabel = sanitize(*m.RelayLabel, maxAlias)
 		}
 		v.ID = "f/" + v.RelayLabel + "/" + v.Fingerprint
+		if v.Fingerprint == "" { // several may be so, and a row is found by its id
+			unknown++
+			v.ID += "#" + strconv.Itoa(unknown)
+		}
 		out = append(out, v)
 	}
 	return out

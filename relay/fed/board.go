@@ -59,6 +59,18 @@ func (g *group) relay() string {
 	return g.path[len(g.path)-1]
 }
 
+// adds says whether a member of the group is to be listed beside those seen, and
+// notes it. Members without a fingerprint, browsers without a token, are as many
+// as their relay says (7.2 row 69); by hearsay only if there are none yet, since
+// it may speak of the same ones.
+func (g *group) adds(seen map[string]bool, fingerprint string) bool {
+	if seen[fingerprint] && (fingerprint != "" || g.hearsay()) {
+		return false
+	}
+	seen[fingerprint] = true
+	return true
+}
+
 func (g *group) equal(o *group) bool {
 	return g.version == o.version && slices.Equal(g.path, o.path) && slices.EqualFunc(g.members, o.members, sameMember)
 }
@@ -312,11 +324,9 @@ func (m *Mesh) listFor(p *peer, r *room) (list []wire.RoomParticipant, spans []s
 	for _, g := range groups {
 		n := len(list)
 		for _, v := range g.members {
-			if seen[v.Fingerprint] || len(list) >= maxRoomMembers {
-				continue
+			if len(list) < maxRoomMembers && g.adds(seen, v.Fingerprint) {
+				list = append(list, v)
 			}
-			seen[v.Fingerprint] = true
-			list = append(list, v)
 		}
 		if len(list) > n {
 			spans = append(spans, span{version: g.version, count: len(list) - n, path: g.path})
@@ -395,8 +405,7 @@ func (m *Mesh) remotesLocked(r *room, local *relay.GlobalRoom) *relay.Remotes {
 	}
 	for _, g := range m.bestLocked(r, nil, func(*group) bool { return true }) {
 		for _, v := range g.members {
-			if !seen[v.Fingerprint] && len(re.List) < maxRoomMembers {
-				seen[v.Fingerprint] = true
+			if len(re.List) < maxRoomMembers && g.adds(seen, v.Fingerprint) {
 				re.List = append(re.List, v)
 			}
 		}

@@ -306,11 +306,16 @@ func (n *node) check(what string) {
 
 func (n *node) join(room, name string) *member {
 	n.w.t.Helper()
+	return n.joinAs(room, name, "fp-"+name)
+}
+
+func (n *node) joinAs(room, name, fingerprint string) *member {
+	n.w.t.Helper()
 	if c, ok := n.mesh.Canonical(room); ok {
 		room = c
 	}
 	p, err := n.relay.Join(relay.JoinRequest{
-		Room: room, Fingerprint: "fp-" + name, Alias: name, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n.i), 1}), 1), Transport: "quic", Now: time.Unix(0, n.w.now),
+		Room: room, Fingerprint: fingerprint, Alias: name, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n.i), 1}), 1), Transport: "quic", Now: time.Unix(0, n.w.now),
 	})
 	if err != nil {
 		n.w.t.Fatal(err)
