@@ -19,11 +19,15 @@ const recentStep = 1500 * time.Millisecond
 
 // Explain answers why the participant to does not hear the participant from,
 // hop by hop, from what has happened in the last seconds. Both are given by id,
-// alias or the start of a fingerprint.
+// alias or the start of a fingerprint. From alone, or twice, may be a call's id:
+// then it says how the call stands.
 func (e *Engine) Explain(from, to string) view.Explanation {
 	s, base := e.Snapshot(), e.before.Load()
 	if base == nil {
 		base = s
+	}
+	if c := findCall(s, from); c != nil && (to == "" || to == from) {
+		return e.explainCall(s, c)
 	}
 	return explain(&recent{s: s, base: base, across: e.federatedHops}, from, to)
 }

@@ -42,7 +42,8 @@ type federation struct {
 	mesh *fed.Mesh
 	on   bool // the configuration has anything of it, or lets it be found
 
-	named atomic.Pointer[named] // never nil; stored by openFederation and renamed
+	named     atomic.Pointer[named] // never nil; stored by openFederation and renamed
+	answering atomic.Int32          // questions of other signalboxes under way
 
 	mu       sync.Mutex // leaf; guards the fields below
 	kicks    map[string]chan struct{}

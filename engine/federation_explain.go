@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -12,50 +11,71 @@ import (
 	"signalbox/engine/view"
 	"signalbox/relay"
 	"signalbox/relay/fed"
-	"signalbox/relay/wire"
 )
 
-// Times and bounds of an explanation that spans two relays.
+// Times of following one packet across relays.
 const (
 	followLimit = 1500 * time.Millisecond // for the sender's next packet
 	followGap   = 150 * time.Millisecond  // for it to arrive
-	askLimit    = 2 * time.Second
-	maxTold     = 16 << 10 // bytes of an answer
-	maxAsks     = 32       // under way
 )
 
-// question is what one signalbox asks another about two participants.
-type question struct {
-	ID   string `json:"id"` // of the packet that was followed; empty: none was
-	From string `json:"from"`
-	To   string `json:"to"`
+// end is where one of the two is: here, or where a peer has told of them.
+type end struct {
+	here  *view.Participant
+	peer  fed.Peer
+	known bool // the peer is
+}
+
+// endOf finds somebody in a room that relays share.
+func (e *Engine) endOf(s *view.Snapshot, room, fingerprint string) end {
+	if _, p := localParticipant(s, fingerprint); p != nil {
+		return end{here: p}
+	}
+	p, ok := e.fed.mesh.Toward(room, fingerprint)
+	return end{peer: p, known: ok}
 }
 
 // federatedHops are the hops of a way that begins or ends at another relay.
 func (e *Engine) federatedHops(s *view.Snapshot, r *view.Room, from, to *view.Participant) []view.Hop {
-	away := to
-	if from.Transport == relay.Federated {
-		away = from
+	q := question{Room: r.Name, From: from.Fingerprint, To: to.Fingerprint}
+	ends := [2]end{}
+	for i, p := range [...]*view.Participant{from, to} {
+		ends[i].here = p
+		if p.Transport != relay.Federated {
+			continue
+		}
+		if ends[i] = e.endOf(s, r.Name, p.Fingerprint); !ends[i].known {
+			ends[i].peer, ends[i].known = e.fed.mesh.Find(p.RelayLabel)
+		}
 	}
-	p, ok := e.fed.mesh.Find(away.RelayLabel)
-	link := e.linkOf(s, p)
-	if !ok || link == nil {
-		h := view.Hop{Name: "relay " + away.RelayLabel, Dropped: map[string]uint64{}}
-		h.Verdict = fmt.Sprintf("is not linked with us: %s is more than one relay away; ask the relay between", participantName(away))
-		return []view.Hop{h}
+	return e.legs(s, &q, ends[0], ends[1], "", farthest)
+}
+
+// legs are the hops between the sender's relay and the receiver's as they are
+// seen from here: what relays towards the sender tell, one packet's track
+// through this one, and what relays towards the receiver tell. Nothing is asked
+// of the one who asks.
+func (e *Engine) legs(s *view.Snapshot, q *question, from, to end, asker string, ttl uint8) []view.Hop {
+	var hops []view.Hop
+	switch {
+	case from.here != nil && q.ID == "":
+		q.ID, hops = e.followed(q.Room, from.here.ID)
+	case from.here == nil && from.peer.Fingerprint != asker:
+		hops = e.askRelay(s, from, q, ttl)
+		if l := e.linkOf(s, from.peer); l != nil {
+			hops = append(hops, linkHop(l, false))
+		}
+		hops = append(hops, e.traceHops(q.ID)...)
+	default:
+		hops = e.traceHops(q.ID)
 	}
-	q := question{From: from.Fingerprint, To: to.Fingerprint}
-	hops := []view.Hop{linkHop(link, away == to)}
-	if away == to {
-		id, followed := e.followed(r.Name, from.ID)
-		hops = append(hops, followed...)
-		q.ID = id
+	if to.here == nil && to.peer.Fingerprint != asker {
+		if l := e.linkOf(s, to.peer); l != nil {
+			hops = append(hops, linkHop(l, true))
+		}
+		hops = append(hops, e.askRelay(s, to, q, ttl)...)
 	}
-	told := e.askRelay(p, link, q)
-	if away == to {
-		return append(hops, told...)
-	}
-	return append(told, hops...)
+	return hops
 }
 
 func (e *Engine) linkOf(s *view.Snapshot, p fed.Peer) *view.Link {
@@ -94,130 +114,35 @@ func (e *Engine) followed(room, participant string) (id string, hops []view.Hop)
 		}
 		if got := e.fed.mesh.Traces(n, e.mono()); len(got) > 0 {
 			sleep(context.Background(), followGap, nil)
-			return fed.TraceName(n), e.traceHops(n)
+			return fed.TraceName(n), e.traceHops(fed.TraceName(n))
 		}
 	}
-	return "", []view.Hop{{Name: "packet", Verdict: "none came to follow within 1.5 s", Dropped: map[string]uint64{}}}
+	return "", []view.Hop{bareHop("packet", "none came to follow within 1.5 s")}
 }
 
-// traceHops is what was noted here of a packet that was followed.
-func (e *Engine) traceHops(id uint32) []view.Hop {
+// traceHops is what was noted here of a packet that was followed, by its name;
+// nothing when none was.
+func (e *Engine) traceHops(name string) []view.Hop {
+	id, err := strconv.ParseUint(name, 16, 32)
+	if err != nil || id == 0 {
+		return nil
+	}
 	var out []view.Hop
 	now := e.mono()
-	for _, t := range e.fed.mesh.Traces(id, now) {
+	for _, t := range e.fed.mesh.Traces(uint32(id), now) {
 		out = append(out, view.Hop{
-			Name: "packet " + fed.TraceName(id) + " " + clean(t.Text), LastPacketAgo: float64(now-t.At) / 1e6, Verdict: "ok", Dropped: map[string]uint64{},
+			Name: "packet " + name + " " + clean(t.Text), LastPacketAgo: float64(now-t.At) / 1e6, Verdict: "ok", Dropped: map[string]uint64{},
 		})
+	}
+	if len(out) == 0 {
+		out = append(out, bareHop("packet "+clean(name), "has not arrived"))
 	}
 	return out
 }
 
-// askRelay asks the other relay for its part of the way.
-func (e *Engine) askRelay(p fed.Peer, l *view.Link, q question) []view.Hop {
-	no := func(why string) []view.Hop {
-		return []view.Hop{{Name: "relay " + l.Label, Verdict: why, Dropped: map[string]uint64{}}}
-	}
-	if l.State != "up" && l.State != "muted" {
-		return nil // the link's hop has said it
-	}
-	if !l.Signalbox {
-		return no("runs no signalbox, which could tell of its part")
-	}
-	body, err := json.Marshal(q)
-	if err != nil {
-		return no(err.Error())
-	}
-	trace, answer := randomID()+string(body), make(chan *wire.RouteResponse, 1)
-	f := &e.fed
-	f.mu.Lock()
-	busy := len(f.asked) >= maxAsks
-	if !busy {
-		f.asked[p.Fingerprint+trace] = answer
-	}
-	f.mu.Unlock()
-	if busy {
-		return no("too many questions are under way")
-	}
-	defer func() {
-		f.mu.Lock()
-		delete(f.asked, p.Fingerprint+trace)
-		f.mu.Unlock()
-	}()
-	if err := f.mesh.Ask(p.Fingerprint, &wire.RouteQuery{Fingerprint: q.To, TTL: 1, Trace: &trace}); err != nil {
-		return no("cannot be asked: " + err.Error())
-	}
-	t := time.NewTimer(askLimit)
-	defer t.Stop()
-	select {
-	case a := <-answer:
-		return hopsTold(l.Label, a)
-	case <-t.C:
-		return no("did not answer within 2 s")
-	}
-}
-
-// hopsTold takes an answer apart. It was written by others.
-func hopsTold(label string, a *wire.RouteResponse) []view.Hop {
-	var hops []view.Hop
-	if a.Told == nil || len(*a.Told) > maxTold || json.Unmarshal([]byte(*a.Told), &hops) != nil || len(hops) > 16 {
-		return []view.Hop{{Name: "relay " + label, Verdict: "gave an answer that cannot be read", Dropped: map[string]uint64{}}}
-	}
-	for i := range hops {
-		h := &hops[i]
-		h.Name, h.Verdict = clean(label+": "+h.Name), clean(h.Verdict)
-		dropped := map[string]uint64{}
-		for r, n := range h.Dropped {
-			if len(dropped) < 32 {
-				dropped[clean(r)] = n
-			}
-		}
-		h.Dropped = dropped
-	}
-	return hops
-}
-
-// askedBy answers a signalbox's question from the newest snapshot: the part of
-// the way that is here. It tells of the two participants that were named and of
-// nobody else.
-func (e *Engine) askedBy(_ string, q *wire.RouteQuery) *wire.RouteResponse {
-	if q.Trace == nil || len(*q.Trace) < 12 || len(*q.Trace) > 1024 {
-		return nil
-	}
-	var ask question
-	if json.Unmarshal([]byte((*q.Trace)[12:]), &ask) != nil {
-		return nil
-	}
-	s, base := e.Snapshot(), e.before.Load()
-	if base == nil {
-		base = s
-	}
-	now := &recent{s: s, base: base}
-	from := &view.Participant{} // it is elsewhere
-	hops := []view.Hop{}
-	if r, p := localParticipant(s, ask.From); p != nil {
-		from = p
-		hops = append(hops, now.senderHop(p))
-		if sh := shardOf(s, p.Shard); sh != nil {
-			hops = append(hops, now.shardHop(sh, p))
-		}
-		hops = append(hops, view.Hop{Name: "room " + r.Name, Verdict: "ok", Dropped: map[string]uint64{}})
-	}
-	if id, err := strconv.ParseUint(ask.ID, 16, 32); err == nil && id != 0 {
-		hops = append(hops, e.traceHops(uint32(id))...)
-		if len(e.fed.mesh.Traces(uint32(id), e.mono())) == 0 {
-			hops = append(hops, view.Hop{Name: "packet " + clean(ask.ID), Verdict: "has not arrived", Dropped: map[string]uint64{}})
-		}
-	}
-	_, to := localParticipant(s, ask.To)
-	if to != nil {
-		hops = append(hops, now.receiverHop(to, from))
-	}
-	b, err := json.Marshal(hops)
-	if err != nil {
-		return nil
-	}
-	told := string(b)
-	return &wire.RouteResponse{Fingerprint: q.Fingerprint, Found: to != nil, RelayChain: []string{}, Trace: q.Trace, Told: &told}
+// bareHop is one of which there is only something to say.
+func bareHop(name, verdict string) view.Hop {
+	return view.Hop{Name: name, Verdict: verdict, Dropped: map[string]uint64{}}
 }
 
 // localParticipant is somebody on this node, by fingerprint.
@@ -230,22 +155,4 @@ func localParticipant(s *view.Snapshot, fingerprint string) (*view.Room, *view.P
 		}
 	}
 	return nil, nil
-}
-
-// answeredBy gives an answer to whoever waits for it.
-func (e *Engine) answeredBy(from string, a *wire.RouteResponse) {
-	if a.Trace == nil {
-		return
-	}
-	f := &e.fed
-	f.mu.Lock()
-	c := f.asked[from+*a.Trace]
-	f.mu.Unlock()
-	if c == nil {
-		return
-	}
-	select {
-	case c <- a:
-	default: // it has its answer
-	}
 }

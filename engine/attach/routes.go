@@ -218,8 +218,8 @@ func (s *Server) command(w http.ResponseWriter, r *http.Request) {
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	from, to := q.Get("from"), q.Get("to")
-	if from == "" || to == "" {
-		s.fail(w, control.Invalid, "explain wants from and to, each a participant's id, alias or fingerprint")
+	if from == "" {
+		s.fail(w, control.Invalid, "explain wants from and to, each a participant's id, alias or fingerprint, or the id of a call as from")
 		return
 	}
 	s.reply(w, http.StatusOK, s.node.Explain(from, to))

@@ -198,10 +198,10 @@ func (t *ctl) audit() *cobra.Command {
 
 func (t *ctl) explain() *cobra.Command {
 	return &cobra.Command{
-		Use: "explain FROM TO", Short: "Why TO does not hear FROM, hop by hop", Args: cobra.ExactArgs(2),
-		Long: "Names are participants' ids, aliases or fingerprints.",
+		Use: "explain FROM TO | CALL", Short: "Why TO does not hear FROM, or how a call stands, hop by hop", Args: cobra.RangeArgs(1, 2),
+		Long: "Names are participants' ids, aliases or fingerprints; a call is named by its id.",
 		RunE: t.with(func(ctx context.Context, _ *cobra.Command, api *attach.API, args []string) error {
-			x, err := api.Explain(ctx, args[0], args[1])
+			x, err := api.Explain(ctx, args[0], append(args, "")[1])
 			if err != nil {
 				return err
 			}

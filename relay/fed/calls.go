@@ -88,12 +88,13 @@ func (m *Mesh) unpinLocked() {
 	delete(m.calls, oldest)
 }
 
-// Ask asks a signalbox. The answer comes through Config.Answered.
-func (m *Mesh) Ask(fingerprint string, q *wire.RouteQuery) error {
+// Tell queues a question for a signalbox, whose answer comes through
+// Config.Answered, or an answer to one of its own.
+func (m *Mesh) Tell(fingerprint string, s wire.Signal) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.peers[fingerprint]
-	if p == nil || !p.box() || !p.primary.sayLocked(q) {
+	if p == nil || !p.box() || !p.primary.sayLocked(s) {
 		return ErrNoLink
 	}
 	return nil
@@ -150,7 +151,9 @@ func (l *Link) Handle(s wire.Signal, now int64) {
 			m.cfg.Presence(p.Fingerprint, s, now)
 		}
 	case *wire.RouteQuery:
-		l.asked(s)
+		if m.cfg.Asked != nil && l.box.Load() {
+			m.cfg.Asked(p.Fingerprint, s)
+		}
 	case *wire.RouteResponse:
 		if m.cfg.Answered != nil {
 			m.cfg.Answered(p.Fingerprint, s)
@@ -211,18 +214,6 @@ func (l *Link) forwarded(s *wire.FederatedSignalForward, now int64) {
 	if m.cfg.Call(p.Fingerprint, s.Inner, now) && answer { // who is no party shares no room by saying so
 		m.mu.Lock()
 		m.pinLocked(a.CallID, p.Fingerprint, now)
-		m.mu.Unlock()
-	}
-}
-
-func (l *Link) asked(q *wire.RouteQuery) {
-	m := l.mesh
-	if m.cfg.Asked == nil || !l.box.Load() {
-		return
-	}
-	if a := m.cfg.Asked(l.peer.Fingerprint, q); a != nil {
-		m.mu.Lock()
-		l.sayLocked(a)
 		m.mu.Unlock()
 	}
 }

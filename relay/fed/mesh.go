@@ -41,10 +41,10 @@ type Config struct {
 
 	// What to do with what links say. No lock is held; nothing may wait.
 	Event    func(view.Event)
-	Call     func(relay string, s wire.Signal, now int64) bool          // a call's signal (5.12); true: its callee has accepted, and is there
-	Presence func(relay string, m *wire.PresenceUpdate, now int64)      // who is there (5.7)
-	Gone     func(relay string, now int64)                              // the last link of a peer has ended
-	Asked    func(relay string, q *wire.RouteQuery) *wire.RouteResponse // a signalbox asks; nil: no answer
+	Call     func(relay string, s wire.Signal, now int64) bool     // a call's signal (5.12); true: its callee has accepted, and is there
+	Presence func(relay string, m *wire.PresenceUpdate, now int64) // who is there (5.7)
+	Gone     func(relay string, now int64)                         // the last link of a peer has ended
+	Asked    func(relay string, q *wire.RouteQuery)                // a signalbox asks; Mesh.Tell answers
 	Answered func(relay string, a *wire.RouteResponse)
 	Heard    func(Heard) // each step of each packet of a link; nil: nobody logs them
 }

@@ -3,8 +3,11 @@ package fed
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
+
+	"signalbox/relay/wire"
 )
 
 // Bounds of what is followed, and how long it is remembered.
@@ -95,3 +98,26 @@ func (m *Mesh) Traces(id uint32, now int64) []Trace { return m.traces.of(id, now
 
 // TraceName is an id as it is written.
 func TraceName(id uint32) string { return fmt.Sprintf("%08x", id) }
+
+// Toward is the peer through which a member of a room is heard, given by
+// fingerprint: the first on the shortest way to their relay. False when no relay
+// has told of them.
+func (m *Mesh) Toward(room, fingerprint string) (Peer, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.rooms[room]
+	if r == nil || fingerprint == "" {
+		return Peer{}, false
+	}
+	for _, g := range m.bestLocked(r, nil, func(*group) bool { return true }) {
+		if !slices.ContainsFunc(g.members, func(v wire.RoomParticipant) bool { return v.Fingerprint == fingerprint }) {
+			continue
+		}
+		for _, p := range m.peers {
+			if p.id == g.path[0] {
+				return p.Peer, true
+			}
+		}
+	}
+	return Peer{}, false
+}
