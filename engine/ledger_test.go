@@ -10,20 +10,29 @@ import (
 
 	"signalbox/engine/dispatch"
 	"signalbox/engine/ledger"
+	"signalbox/engine/tap"
 	"signalbox/relay"
 	"signalbox/relay/wire"
 )
 
-// rig is the media plane without a network: the real dispatcher and the real
-// relay, with writers that take or do not take as the test likes.
+// rig is the planes without a network: the real dispatchers and the real relay,
+// with writers that take or do not take as the test likes.
 type rig struct {
-	t     *testing.T
-	rnd   *rand.Rand
-	relay *relay.Relay
-	media *dispatch.Dispatcher[mediaMsg]
-	given taken
-	start time.Time
-	here  []*guest
+	t       *testing.T
+	rnd     *rand.Rand
+	e       *Engine
+	here    []*guest
+	offered uint64 // to the media plane, faults included
+}
+
+// newRig makes queues so small that they fill.
+func newRig(t *testing.T, seed uint64) *rig {
+	t.Logf("seed %d", seed)
+	e := bare(t)
+	e.taps = tap.New(e.log, e.log)
+	e.relay = relay.New(relay.Config{QueueCapacity: 32, Now: e.mono})
+	e.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Capacity: 64, Epoch: e.started}, mediaHandler{e})
+	return &rig{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), e: e}
 }
 
 // guest is a participant and what its writer holds.
@@ -35,32 +44,18 @@ type guest struct {
 	held   int
 }
 
-type rigHandler struct{ r *rig }
-
-func (h rigHandler) Handle(shard int, m *mediaMsg, now int64) {
-	h.r.given.add(shard)
-	h.r.relay.Forward(shard, m.from, m.pkt, now)
-}
-func (h rigHandler) Flush(shard int)           { h.r.relay.FlushShard(shard) }
-func (h rigHandler) Describe(*mediaMsg) string { return "a packet" }
-
-func (r *rig) mono() int64 { return int64(time.Since(r.start)) }
-
 // check is the contract's law, at this moment, whatever is under way.
 func (r *rig) check(step int, op string) {
 	r.t.Helper()
-	c, processed := r.media.CountsProcessed()
-	c.Copies += r.given.short(&c, processed)
-	rc := r.relay.Counts()
-	c.Add(&rc)
-	if c.Unexplained() != 0 {
-		r.t.Fatalf("step %d (%s): %d unexplained: %+v", step, op, c.Unexplained(), c)
+	c := r.e.mediaCounts()
+	if c.Unexplained() != 0 || c.Received != r.offered {
+		r.t.Fatalf("step %d (%s): %d unexplained, %d offered: %+v", step, op, c.Unexplained(), r.offered, c)
 	}
 }
 
 func (r *rig) join() {
 	src := netip.AddrFrom4([4]byte{10, 0, byte(r.rnd.IntN(4)), byte(r.rnd.IntN(250))})
-	p, err := r.relay.Join(relay.JoinRequest{
+	p, err := r.e.relay.Join(relay.JoinRequest{
 		Room: fmt.Sprintf("room-%d", r.rnd.IntN(4)), Remote: netip.AddrPortFrom(src, 1), Transport: "quic", Now: time.Now(),
 	})
 	if err == nil {
@@ -76,8 +71,9 @@ func (r *rig) flood(g *guest, n int) {
 		}
 		g.seq++
 		g.p.Saw(pkt)
-		if g.p.Admit(len(pkt), r.mono()) {
-			r.media.Submit(r.mono(), g.src, dispatch.Media, len(pkt), mediaMsg{from: g.p, pkt: pkt})
+		r.offered++
+		if now := r.e.mono(); g.p.Admit(len(pkt), now) {
+			r.e.submit(now, g.src, g.p, pkt)
 		}
 	}
 }
@@ -91,13 +87,13 @@ func (r *rig) write(g *guest) {
 		bad := r.rnd.IntN(g.held + 1)
 		g.p.Done(g.held-bad, bad/2, bad-bad/2)
 	}
-	g.held = len(g.p.Take(nil, 24, r.mono()))
+	g.held = len(g.p.Take(nil, 24, r.e.mono()))
 }
 
 func (r *rig) leave(i int) {
 	g := r.here[i]
 	g.p.Done(0, 0, g.held)
-	g.p.Leave(r.mono())
+	g.p.Leave(r.e.mono())
 	r.here = append(r.here[:i], r.here[i+1:]...)
 }
 
@@ -120,22 +116,22 @@ func (r *rig) step() string {
 		g.frozen = !g.frozen
 		return "freeze"
 	case 3:
-		r.try(r.media.Pause(shard))
+		r.try(r.e.media.Pause(shard))
 		return "pause"
 	case 4, 5:
-		r.try(r.media.Resume(shard))
+		r.try(r.e.media.Resume(shard))
 		return "resume"
 	case 6:
-		r.try(r.media.Flush(shard))
+		r.try(r.e.media.Flush(shard))
 		return "flush"
 	case 7:
-		r.try(r.media.Restart(shard))
+		r.try(r.e.media.Restart(shard))
 		return "restart"
 	case 8:
-		r.try(r.media.Inject(shard, func() { r.given.add(shard); panic("planted") }))
+		r.fault(g.src, func() { panic("planted") })
 		return "panic"
 	case 9:
-		r.try(r.relay.Mute(g.p.ID(), r.rnd.IntN(2) == 0))
+		r.try(r.e.relay.Mute(g.p.ID(), r.rnd.IntN(2) == 0))
 		return "mute"
 	case 10, 11:
 		r.write(g)
@@ -150,19 +146,25 @@ func (r *rig) step() string {
 // none, whatever the dice left paused, muted or empty.
 func (r *rig) overflow() {
 	for shard := range 8 {
-		r.try(r.media.Resume(shard))
+		r.try(r.e.media.Resume(shard))
 	}
 	for len(r.here) < 5 { // of four rooms, one has two
 		r.join()
 	}
 	until := time.Now().Add(30 * time.Second) // a shard that panicked may still back off
-	for r.relay.Counts().Dropped[ledger.QueueHead] == 0 && time.Now().Before(until) {
+	for r.e.relay.Counts().Dropped[ledger.QueueHead] == 0 && time.Now().Before(until) {
 		for _, g := range r.here {
-			r.try(r.relay.Mute(g.p.ID(), false))
+			r.try(r.e.relay.Mute(g.p.ID(), false))
 			r.flood(g, 10)
 		}
 		r.check(-1, "overflow")
 	}
+}
+
+// fault plants one. It is offered like a message, and may be refused like one.
+func (r *rig) fault(host netip.Addr, f func()) {
+	r.offered++
+	r.try(r.e.InjectFault(planeMedia, host, f))
 }
 
 // try is for levers that may refuse: a refused one changes nothing.
@@ -172,14 +174,10 @@ func (r *rig) try(error) {}
 // leaves, floods, pauses, restarts, panics and freezes, and looks at the ledger
 // after every step, while the shards are at work.
 func TestLedgerClosesWhateverHappens(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := &rig{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), start: time.Now()}
-	r.relay = relay.New(relay.Config{QueueCapacity: 32, Now: r.mono})
-	r.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Capacity: 64, Epoch: r.start}, rigHandler{r})
+	r := newRig(t, rand.Uint64())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.media.Run(ctx) }()
+	go func() { done <- r.e.media.Run(ctx) }()
 	steps := 5000
 	if testing.Short() {
 		steps = 1000
@@ -196,7 +194,7 @@ func TestLedgerClosesWhateverHappens(t *testing.T) {
 		r.leave(0)
 		r.check(steps, "the end")
 	}
-	c := r.relay.Counts()
+	c := r.e.relay.Counts()
 	if c.Copies == 0 || c.Queued != 0 || c.Dropped[ledger.QueueHead] == 0 {
 		t.Fatalf("nothing was tried: %+v", c)
 	}

@@ -122,25 +122,35 @@ func (e *Engine) node(s *view.Snapshot, now time.Time) {
 	}
 }
 
-// ledger adds up the parts of each plane. Every part closes under its own
-// lock at the moment it is read, so the sum closes too.
+// ledger is the account of every plane.
 func (e *Engine) ledger() view.Ledger {
-	media, processed := e.media.CountsProcessed()
-	media.Copies += e.mediaTaken.short(&media, processed)
-	r := e.relay.Counts()
-	media.Add(&r)
+	media, links, d := e.mediaCounts(), e.fed.mesh.Counts(), e.dhtCounts()
 	kernel := ledger.Counts{}
 	kernel.Refuse(ledger.Kernel, e.usage.slow.kernel.UDPRcvbufErrors)
 	media.Add(&kernel)
+	return view.Ledger{Media: plane(&media), Federation: plane(&links), DHT: plane(&d)}
+}
 
-	links := e.fed.mesh.Counts()
-	d, handled := e.dhtq.CountsProcessed()
-	d.Delivered += handled - e.dhtTaken.short(&d, handled)
-	d.Copies += handled // one message is one copy, delivered once handled
+// mediaCounts adds up the parts of the media plane. Every part closes under its
+// own lock at the moment it is read, so the sum closes too.
+func (e *Engine) mediaCounts() ledger.Counts {
+	c, processed := e.media.CountsProcessed()
+	c.Copies += e.mediaTaken.short(&c, processed)
+	r := e.relay.Counts()
+	c.Add(&r)
+	return c
+}
+
+// dhtCounts does so for the dht plane: one message is one copy, delivered once
+// handled.
+func (e *Engine) dhtCounts() ledger.Counts {
+	c, handled := e.dhtq.CountsProcessed()
+	c.Delivered += handled - e.dhtTaken.short(&c, handled)
+	c.Copies += handled
 	refused := e.dhtRefused.Load()
 	n := refused.Total()
-	d.Add(&ledger.Counts{Received: n, Copies: n, Dropped: refused})
-	return view.Ledger{Media: plane(&media), Federation: plane(&links), DHT: plane(&d)}
+	c.Add(&ledger.Counts{Received: n, Copies: n, Dropped: refused})
+	return c
 }
 
 func plane(c *ledger.Counts) view.Plane {

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"context"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"signalbox/engine/dispatch"
 	"signalbox/engine/ledger"
 	"signalbox/relay"
 )
@@ -42,4 +45,73 @@ func TestALostMessageIsUnexplained(t *testing.T) {
 	if c := e.relay.Counts(); c.Copies != 2 || c.Unexplained() != 0 {
 		t.Errorf("%+v", c)
 	}
+}
+
+// swallow is a loop that passes over every seventh message and counts it as
+// handled.
+type swallow[T any] struct {
+	dispatch.Handler[T]
+	seen *int // of one shard, so that one loop counts
+	lost *uint64
+}
+
+func (h swallow[T]) Handle(shard int, m *T, now int64) {
+	if *h.seen++; *h.seen%7 == 0 {
+		*h.lost++
+		return
+	}
+	h.Handler.Handle(shard, m, now)
+}
+
+// TestASwallowedMessageIsUnexplained: each message that a running dispatcher
+// counts as processed and no handler was given is missing in the plane's ledger,
+// no more and no fewer, in the midst of faults that are not losses.
+func TestASwallowedMessageIsUnexplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		e := r.e
+		var seen [2]int
+		var lost [2]uint64
+		e.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Shards: 1, Epoch: e.started}, swallow[mediaMsg]{mediaHandler{e}, &seen[0], &lost[0]})
+		e.dhtq = dispatch.New[dhtMsg](dispatch.Config{Plane: planeDHT, Shards: 1, Epoch: e.started}, swallow[dhtMsg]{dhtStand{e}, &seen[1], &lost[1]})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); time.Sleep(wedgeFor) }()
+		for _, run := range []func(context.Context) error{e.media.Run, e.dhtq.Run} {
+			go func() {
+				if err := run(ctx); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		for len(r.here) < 5 { // of four rooms, one has two
+			r.join()
+		}
+		src := netip.AddrFrom4([4]byte{10, 1, 0, 1})
+		for round := range 40 {
+			for _, g := range r.here {
+				r.flood(g, 11)
+			}
+			for i := range 20 {
+				act := dhtQuick
+				if i == 3 {
+					act = dhtPanics
+				}
+				e.dhtq.Submit(e.mono(), src, dispatch.Control, 100, dhtMsg{payload: []byte{act}})
+			}
+			if round%8 == 3 {
+				r.try(e.InjectFault(planeMedia, src, func() { panic("planted") }))
+				r.try(e.InjectFault(planeDHT, src, func() { time.Sleep(wedgeFor) }))
+				time.Sleep(wedgeFor)
+			}
+			time.Sleep(time.Second) // the shards have backed off, the clients' budgets are full
+			synctest.Wait()
+			media, d := e.mediaCounts(), e.dhtCounts()
+			if media.Unexplained() != int64(lost[0]) || d.Unexplained() != int64(lost[1]) {
+				t.Fatalf("round %d: swallowed %d and %d, unexplained %d and %d", round, lost[0], lost[1], media.Unexplained(), d.Unexplained())
+			}
+		}
+		if lost[0] < 100 || lost[1] < 100 {
+			t.Errorf("only %d and %d swallowed", lost[0], lost[1])
+		}
+	})
 }
