@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -271,5 +272,57 @@ func TestACopyThatNobodyMadeIsUnexplained(t *testing.T) {
 	r.shards[0].copies.Add(3) // as if a fan-out had passed over three members
 	if c := r.Counts(); c.Unexplained() != 3 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestAForgottenReceiverIsUnexplained: a member of the roster whose ring none of
+// the room's packets reaches is missed, once for every packet, while the others'
+// copies stay explained. That it is in the roster and nothing arrives is made by
+// putting somebody of another relay there.
+func TestAForgottenReceiverIsUnexplained(t *testing.T) {
+	g, elsewhere := newRig(t, Config{}), newRig(t, Config{})
+	ps := g.members("r", 5)
+	lost := elsewhere.join("r", "lost")
+	rm := ps[0].room
+	was := rm.roster.Load()
+	rm.roster.Store(&roster{version: was.version + 1, members: append(slices.Clone(was.members), lost)})
+	for i := range 30 {
+		g.say(ps[i%len(ps)], packet(uint16(i), 0))
+		if c := g.Counts(); c.Unexplained() != int64(i+1) || c.Copies != uint64(i+1)*5 {
+			t.Fatalf("packet %d: unexplained %d: %+v", i, c.Unexplained(), c)
+		}
+	}
+	for _, p := range ps {
+		g.drain(p)
+	}
+	if c := g.Counts(); c.Unexplained() != 30 || c.Delivered != 30*4 {
+		t.Errorf("unexplained %d: %+v", c.Unexplained(), c)
+	}
+}
+
+// TestEveryReceiverGetsEveryPacket: what each says, each other has once, in
+// rooms of every size up to more than a batch wakes; and the rosters, the rings
+// and the ledger agree on how many copies that is.
+func TestEveryReceiverGetsEveryPacket(t *testing.T) {
+	var want uint64
+	g := newRig(t, Config{})
+	for size := 1; size <= 40; size++ {
+		ps := g.members(fmt.Sprint("room-", size), size)
+		for i, p := range ps {
+			g.say(p, packet(uint16(i), uint64(i)))
+		}
+		want += uint64(size * (size - 1))
+		for i, p := range ps {
+			var from []uint64
+			for _, pkt := range g.drain(p) {
+				from = append(from, binary.BigEndian.Uint64(pkt[len(pkt)-8:]))
+			}
+			if len(from) != size-1 || slices.Contains(from, uint64(i)) || !slices.IsSorted(from) || len(slices.Compact(from)) != size-1 {
+				t.Fatalf("room of %d: %d has those of %v", size, i, from)
+			}
+		}
+		if c := g.Counts(); c.Unexplained() != 0 || c.Copies != want || c.Delivered != want || g.FanOut() != want {
+			t.Fatalf("room of %d: want %d copies, the shards made %d: %+v", size, want, g.FanOut(), c)
+		}
 	}
 }
