@@ -15,21 +15,25 @@ import (
 	"signalbox/tui/style"
 )
 
-// TestFrames holds every pane at three sizes against stills. Run with -update
-// after looking at the new pictures.
-func TestFrames(t *testing.T) {
-	sizes := [][2]int{{40, 12}, {80, 24}, {120, 40}, {200, 50}}
-	panes := []struct {
-		name  string
-		scene sample.Scene
-		keys  []string
-	}{
+// scened is a frame that is held: a pane, or a box over it, and how it is come to.
+type scened struct {
+	name  string
+	scene sample.Scene
+	keys  []string
+}
+
+// stills are every pane and every box of the console.
+func stills() []scened {
+	line := func(text string) []string { return append([]string{":"}, strings.Split(text, "")...) }
+	return []scened{
 		{"overview", sample.HotShard, nil},
 		{"overview-healthy", sample.Healthy, nil},
 		{"shards", sample.HotShard, []string{"2"}},
 		{"shard-detail", sample.HotShard, []string{"2", "j", "j", "enter"}},
 		{"rooms", sample.BadRoom, []string{"3"}},
+		{"rooms-hostile", sample.Hostile, []string{"3"}},
 		{"members", sample.BadRoom, []string{"3", "enter"}},
+		{"members-hostile", sample.Hostile, []string{"3", "enter"}},
 		{"routing", sample.BadRoom, []string{"4"}},
 		{"routing-lookups", sample.BadRoom, []string{"4", "v"}},
 		{"routing-trace", sample.BadRoom, []string{"4", "v", "enter", "j", "j"}},
@@ -42,55 +46,41 @@ func TestFrames(t *testing.T) {
 		{"link-up", sample.HotShard, []string{"8", "j", "j"}},
 		{"log", sample.HotShard, []string{"2", "R", "y", "6"}},
 		{"plan", sample.HotShard, []string{"2", "p"}},
+		{"plan-choice", sample.HotShard, []string{"2", "j", "t"}},
+		{"plan-typed", sample.HotShard, []string{"N"}},
 		{"help", sample.BadRoom, []string{"3", "?"}},
 		{"past", sample.HotShard, []string{"{", "}", "["}},
+		{"frozen", sample.HotShard, []string{"2", "space"}},
+		{"filter", sample.HotShard, []string{"2", "/", "d", "h"}},
+		{"drops", sample.HotShard, []string{"d"}},
+		{"drops-healthy", sample.Healthy, []string{"d"}},
 		{"changes", sample.HotShard, []string{"D"}},
-		{"command", sample.HotShard, []string{":", "s", "h"}},
+		{"command", sample.HotShard, line("sh")},
 		{"explain", sample.BadRoom, []string{"3", "enter", "x", "p", "1", "enter"}},
-		{"audit", sample.BadRoom, []string{":", "a", "u", "d", "i", "t", "enter"}},
+		{"audit", sample.BadRoom, append(line("audit"), "enter")},
 		{"empty", sample.Empty, nil},
-	}
-	for _, p := range panes {
-		for _, sz := range sizes {
-			for _, mono := range []bool{true, false} {
-				if !mono && sz[0] != 80 {
-					continue // colours are the same styles at every size
-				}
-				name := fmt.Sprintf("%s-%dx%d", p.name, sz[0], sz[1])
-				if mono {
-					name += "-nocolor"
-				}
-				t.Run(name, func(t *testing.T) {
-					b := newBench(t, p.scene, sz[0], sz[1], 30, Options{NoColor: mono})
-					b.press(p.keys...)
-					wantSize(t, b.m.frame, sz[0], sz[1])
-					golden.RequireEqual(t, b.m.frame)
-				})
-			}
-		}
 	}
 }
 
-// TestThemes holds two panes with every look in them in every theme, at one
-// size each: a theme changes sequences, never text, which is held too.
-func TestThemes(t *testing.T) {
-	for _, p := range []struct {
-		pane  string
-		scene sample.Scene
-		keys  []string
-	}{{"overview", sample.HotShard, nil}, {"members", sample.BadRoom, []string{"3", "enter"}}} {
-		dark := ""
-		for _, theme := range []style.Theme{style.Dark, style.Light, style.Contrast, style.Sixteen, style.Mono} {
-			b := newBench(t, p.scene, 80, 24, 30, Options{Theme: theme})
-			b.press(p.keys...)
-			if theme == style.Dark {
-				dark = b.text()
-				continue // held by TestFrames
-			}
-			if b.text() != dark {
-				t.Errorf("%s: theme %s changes the text:\n%s", p.pane, theme, b.text())
-			}
-			t.Run(p.pane+"-"+string(theme), func(t *testing.T) { golden.RequireEqual(t, b.m.frame) })
+// sizes are those that stills are held at.
+var sizes = [][2]int{{40, 12}, {80, 24}, {120, 40}, {200, 50}}
+
+func (s *scened) at(t *testing.T, size [2]int, opt Options) *bench {
+	t.Helper()
+	b := newBench(t, s.scene, size[0], size[1], 30, opt)
+	b.press(s.keys...)
+	wantSize(t, b.m.frame, size[0], size[1])
+	return b
+}
+
+// TestFrames holds the text of every pane and every box at every size; how it is
+// coloured is in TestThemes. Run with -update after looking at the new frames.
+func TestFrames(t *testing.T) {
+	for _, s := range stills() {
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%s-%dx%d", s.name, size[0], size[1]), func(t *testing.T) {
+				golden.RequireEqual(t, s.at(t, size, Options{NoColor: true}).text())
+			})
 		}
 	}
 }
@@ -196,5 +186,29 @@ func wantSize(t *testing.T, frame string, w, h int) {
 		if got := ansi.StringWidth(ln); got != w {
 			t.Fatalf("row %d is %d wide, want %d (of %dx%d): %q", i, got, w, w, h, ansi.Strip(ln))
 		}
+	}
+}
+
+// TestStillsAreOfEverything: a new pane, or a new way to have a box over one,
+// is held too.
+func TestStillsAreOfEverything(t *testing.T) {
+	panes, modes := map[int]bool{}, map[mode]bool{}
+	asked := false
+	for _, s := range stills() {
+		m := s.at(t, sizes[1], Options{}).m
+		panes[m.cur], modes[m.mode], asked = true, true, asked || m.prompt != nil
+	}
+	for i, tab := range New(sample.NewSource(sample.Healthy, 0), Options{}).tabs {
+		if !panes[i] {
+			t.Errorf("no still of %s", tab.name)
+		}
+	}
+	for md := normal; md <= commanding; md++ {
+		if !modes[md] {
+			t.Errorf("no still in mode %d", md)
+		}
+	}
+	if !asked {
+		t.Error("no still of a plan")
 	}
 }
