@@ -42,7 +42,7 @@ func find(ctx context.Context, e *engine.Engine, target string) error {
 		return len(got) > 0 && got[0] == target, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s does not find %s (%w): it finds %v, %v", e.Info().NodeID, target, err, got, last)
+		return fmt.Errorf("%s does not find %s (%w): it finds %v; last: %w", e.Info().NodeID, target, err, got, last)
 	}
 	return nil
 }

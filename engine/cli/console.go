@@ -28,9 +28,9 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "The node and its console in this terminal",
-		Long: `Runs the node with its console in this terminal; leaving the console drains and
-ends the node. The log goes to signalbox.log in the state directory. Where
-standard output is no terminal this is serve.`,
+		Long: `Runs the node with its console in this terminal; leaving the console, or closing
+the terminal, drains and ends the node. The log goes to signalbox.log in the
+state directory. Where standard output is no terminal this is serve.`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{ownSignals: "run"},
 		RunE:        func(c *cobra.Command, _ []string) error { return a.run(c) },
@@ -65,6 +65,7 @@ func (a *app) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	n.gone = func() bool { return !terminal(a.Out) }
 	return a.behind(c.Context(), n)
 }
 
@@ -78,13 +79,15 @@ func (a *app) behind(ctx context.Context, n *node) error {
 		consoles.Go(func() {
 			err := a.console(consoleCtx, n.eng.Seat(author(), control.Operator), "", style.Theme(n.cfg.Theme))
 			switch {
+			case consoleCtx.Err() != nil: // the node has ended first
+			case n.gone():
+				n.left <- terminalGone
 			case err != nil:
 				// The calls on this node are worth more than its screen.
 				n.log.Error("console", "err", err)
 				a.printf(a.Err, "signalbox: %v\nsignalbox: the node goes on; signalbox attach shows it, ctrl-c ends it\n", err)
-			case consoleCtx.Err() == nil:
-				a.printf(a.Err, "signalbox: draining for up to %s; ctrl-c ends it now\n", n.cfg.DrainTimeout)
-				n.eng.Drain(n.cfg.DrainTimeout)
+			default:
+				n.left <- "the console was left"
 			}
 		})
 		return nil

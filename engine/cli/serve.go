@@ -52,6 +52,8 @@ type node struct {
 	eng    *engine.Engine
 	door   *sshDoor // nil: none
 	notify notifier
+	gone   func() bool // whether the terminal that the console is on has been closed; nil: it is on none
+	left   chan string // why the console was left; it holds all there will be
 
 	// Owned by watch.
 	drains int
@@ -108,7 +110,7 @@ func (a *app) newNode(c *cobra.Command, cfg config.Config, log *slog.Logger, lev
 		return nil, errors.Join(err, eng.Close())
 	}
 	return &node{
-		a: a, cfg: cfg, log: log, eng: eng, door: door, notify: notifier{log},
+		a: a, cfg: cfg, log: log, eng: eng, door: door, notify: notifier{log}, left: make(chan string, 1),
 		reload: func() (config.Config, error) { cfg, _, err := a.load(c, false); return cfg, err },
 	}, nil
 }
@@ -157,16 +159,26 @@ func (n *node) watch(ctx context.Context, cancel context.CancelFunc, sigs <-chan
 			return err
 		case s := <-sigs:
 			n.handle(ctx, s, cancel)
+		case why := <-n.left:
+			n.leave(why, cancel)
 		case <-dog:
 			n.feed(time.Since(n.eng.Snapshot().At))
 		}
 	}
 }
 
-// handle does what a signal asks for (contract section 1).
+// terminalGone is why a node ends whose console is on a terminal that is closed.
+const terminalGone = "its terminal was closed"
+
+// handle does what a signal asks for (contract section 1). HUP is also what the
+// kernel sends when the terminal is closed: who sits at it has left.
 func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFunc) {
 	switch s {
 	case syscall.SIGHUP:
+		if n.gone != nil && n.gone() {
+			n.leave(terminalGone, cancel)
+			return
+		}
 		n.notify.reloading()
 		if err := n.reloadNow(); err != nil {
 			n.log.Error("reload: the settings in force stay", "err", err)
@@ -177,6 +189,15 @@ func (n *node) handle(ctx context.Context, s os.Signal, cancel context.CancelFun
 		go n.bundle(ctx)
 	default:
 		n.drain(s.String(), cancel)
+	}
+}
+
+// leave begins to drain unless that is under way: a console that is left and the
+// terminal that is closed then are one wish.
+func (n *node) leave(why string, cancel context.CancelFunc) {
+	if n.drains == 0 {
+		n.a.printf(n.a.Err, "signalbox: draining for up to %s; ctrl-c ends it now\n", n.cfg.DrainTimeout)
+		n.drain(why, cancel)
 	}
 }
 
