@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,7 @@ func (n *named) relays() (out []fed.Peer) {
 // stay as they were are left alone.
 func (e *Engine) renamed(n *named) {
 	e.fed.named.Store(n)
-	for _, p := range e.fed.mesh.SetPeers(n.relays(), e.mono()) {
+	for _, p := range e.fed.mesh.SetPeers(n.relays(), e.discovers(), e.mono()) {
 		if p.URL != "" {
 			e.spawn(func(ctx context.Context) { e.keepLink(ctx, p) })
 		}
@@ -346,7 +347,7 @@ func (e *Engine) proveInbound(ctx context.Context, c *quicnet.Conn, h *wire.Fede
 	case unproven:
 		return up, "", ""
 	}
-	return up, "it cannot prove who it is: it shows no certificate, and " + dialBackWhy(url), trustLine(text, true)
+	return up, "it cannot prove who it is: it shows no certificate, and " + dialBackWhy(url), unprovenLine
 }
 
 func dialBackWhy(url string) string {
@@ -356,13 +357,25 @@ func dialBackWhy(url string) string {
 	return "it does not come from " + clean(url) + " or that is not who answers there"
 }
 
-// trustLine is what an operator would add to let a relay in.
+// unprovenLine lets a relay in that cannot prove who it is.
+const unprovenLine = "unproven = true"
+
+// trustLine is what an operator would add to the configuration, as TOML, to let
+// a relay in that has no entry there.
 func trustLine(fingerprint string, unproven bool) string {
-	s := fmt.Sprintf("[[trusted]] fingerprint = %q", clean(fingerprint))
+	s := fmt.Sprintf("[[trusted]]\nfingerprint = %q", clean(fingerprint))
 	if unproven {
-		s += " unproven = true"
+		s += "\n" + unprovenLine
 	}
 	return s
+}
+
+// admitting is a refusal's line where there is one line only to say it in.
+func admitting(line string) string {
+	if line == unprovenLine {
+		return "to admit it, add to its entry: " + line
+	}
+	return "to admit it, add: " + strings.ReplaceAll(line, "\n", ", then ")
 }
 
 // dialBack proves a relay that shows no certificate: what comes from the very
@@ -405,7 +418,7 @@ func (e *Engine) refuseLink(c *quicnet.Conn, claimed, why, line string) {
 	e.fed.refused(view.Refusal{At: time.Now().UTC(), Remote: from.String(), Fingerprint: subject, Reason: why, Line: line})
 	msg := fmt.Sprintf("a relay at %s was refused: %s", from, why)
 	if line != "" {
-		msg += "; to admit it: " + line
+		msg += "; " + admitting(line)
 	}
 	e.sayOnce("refused/"+from.Addr().String(), view.Event{Kind: "link_refused", Severity: view.Warn, Subject: from.String(), Message: msg})
 	e.endings.add(view.Ending{At: time.Now().UTC(), Kind: "link", Subject: subject, Remote: from.String(), Reason: "refused: " + why})

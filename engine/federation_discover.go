@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"signalbox/engine/config"
 	"signalbox/engine/state"
 	"signalbox/engine/view"
 	"signalbox/relay/fed"
@@ -30,14 +31,27 @@ const (
 func (e *Engine) discover(ctx context.Context) {
 	wait := discoverFirst
 	for sleep(ctx, wait, nil) {
-		for _, p := range e.placesOfRooms(ctx) {
-			e.link(p)
+		if e.discovers() { // a reload may have named relays, or have taken them out
+			for _, p := range e.placesOfRooms(ctx) {
+				e.link(p)
+			}
 		}
 		wait = discoverEvery/2 + rand.N(discoverEvery) //nolint:gosec // jitter
 		if e.fed.mesh.Isolated() {
 			wait = discoverFirst + rand.N(discoverFirst) //nolint:gosec // jitter
 		}
 	}
+}
+
+// discovers says whether this node links to relays that nobody has named to it:
+// those the DHT lists, and those that come and prove who they are. Left to
+// itself, a node does that whose operator has named no relay: who has named some
+// means these, as at a wzp-relay.
+func (e *Engine) discovers() bool {
+	if n := e.fed.named.Load(); e.cfg.Federation.Discover == config.DirectoryAuto && len(n.peers)+len(n.trusted) > 0 {
+		return false
+	}
+	return e.cfg.DiscoverRelays()
 }
 
 // found is a relay as a record has it.
@@ -76,7 +90,7 @@ func foundAt(places []Place) []found {
 // link links to a relay that the directory lists, unless it is known already
 // or there are as many as there may be.
 func (e *Engine) link(p found) {
-	if !e.cfg.DiscoverRelays() || e.fed.mesh.FoundCount() >= maxFound {
+	if !e.discovers() || e.fed.mesh.FoundCount() >= maxFound {
 		return
 	}
 	peer := fed.Peer{Fingerprint: p.fingerprint, Label: "dht-" + p.node[:min(8, len(p.node))], URL: p.addrs[0].String(), Found: true}
@@ -114,7 +128,7 @@ func (e *Engine) linkedWith(ctx context.Context, places []Place) []string {
 // and calls to our users, and not believed who is where.
 func (e *Engine) guest(fingerprint string) bool {
 	m := e.fed.mesh
-	if !e.cfg.DiscoverRelays() {
+	if !e.discovers() {
 		return false
 	}
 	if p, ok := m.Find(fingerprint); ok {

@@ -29,7 +29,7 @@ func (j *judge) linkCauses(s *view.Snapshot) []view.Cause {
 		r := &s.Refusals[0]
 		c := view.Cause{Severity: view.Warn, Pane: "links", Subject: "a relay at " + r.Remote, Message: "was refused as a link: " + r.Reason, Remedy: "nothing, if you do not know it"}
 		if r.Line != "" {
-			c.Remedy = "to admit it: " + r.Line
+			c.Remedy = admitting(r.Line)
 		}
 		if recent > 1 {
 			c.Message += fmt.Sprintf(" (and %d more)", recent-1)

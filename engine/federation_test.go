@@ -247,7 +247,7 @@ func TestWhoComesIn(t *testing.T) {
 		name, fp, reason, line string
 		dc                     quicnet.DialConfig
 	}{
-		{"unknown", stranger, "not in [[peers]]", `fingerprint = "` + stranger + `" unproven = true`, quicnet.DialConfig{}},
+		{"unknown", stranger, "not in [[peers]]", "[[trusted]]\nfingerprint = \"" + stranger + "\"\nunproven = true", quicnet.DialConfig{}},
 		{"a claimed name", ss[2].fp, "cannot prove", `unproven = true`, quicnet.DialConfig{}},
 		{"a shared address", ss[1].fp, "cannot prove", `unproven = true`, quicnet.DialConfig{}},
 		{"another's certificate", ss[2].fp, "certificate says", "", cert(3)},

@@ -135,7 +135,7 @@ func (d *diagnosis) print(w io.Writer) error {
 	for _, f := range d.Checks {
 		fmt.Fprintf(&b, "%-4s  %-15s %s\n", f.Status, f.Check, safe(f.Detail))
 		if f.Remedy != "" && f.Status > good {
-			fmt.Fprintf(&b, "%23s%s\n", "", f.Remedy)
+			fmt.Fprintf(&b, "%23s%s\n", "", strings.ReplaceAll(f.Remedy, "\n", fmt.Sprintf("\n%25s", "")))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

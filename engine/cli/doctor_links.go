@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"signalbox/engine/view"
 )
@@ -30,7 +31,10 @@ func checkLinks(s *view.Snapshot) []finding {
 	for _, r := range s.Refusals {
 		f := finding{Check: "link", Status: warned, Detail: fmt.Sprintf("a relay at %s was refused: %s", r.Remote, r.Reason)}
 		if r.Line != "" {
-			f.Remedy = "to admit it: " + r.Line
+			f.Remedy = "to admit it, add to its entry: " + r.Line
+			if strings.Contains(r.Line, "[[") { // it has none
+				f.Remedy = "to admit it, add to the configuration:\n" + r.Line
+			}
 		}
 		out = append(out, f)
 	}

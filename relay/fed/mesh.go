@@ -160,7 +160,7 @@ func New(cfg Config, epoch uint64) *Mesh {
 	for _, name := range cfg.Rooms {
 		m.openLocked(name)
 	}
-	m.SetPeers(cfg.Peers, 0)
+	m.SetPeers(cfg.Peers, true, 0)
 	return m
 }
 

@@ -274,7 +274,7 @@ func TestSetPeers(t *testing.T) {
 		list = append(list, p.Peer)
 	}
 	slices.SortFunc(list, func(a, b Peer) int { return cmp.Compare(a.Label, b.Label) })
-	if added := m.SetPeers(list, w.now); len(added) != 0 {
+	if added := m.SetPeers(list, true, w.now); len(added) != 0 {
 		t.Fatalf("the same list adds %v", added)
 	}
 	stays, renamed, leaves := m.peers[list[0].Fingerprint], list[1], list[2]
@@ -282,7 +282,7 @@ func TestSetPeers(t *testing.T) {
 	m.Mute(renamed.Fingerprint, true)
 	renamed.Label = "another"
 	fresh := Peer{Fingerprint: strings.Repeat("ab", 32), Label: "fresh", URL: "192.0.2.1:4433"}
-	added := m.SetPeers([]Peer{list[0], renamed, fresh, {Fingerprint: fresh.Fingerprint, Label: "twice"}, {Fingerprint: m.cfg.Self}}, w.now)
+	added := m.SetPeers([]Peer{list[0], renamed, fresh, {Fingerprint: fresh.Fingerprint, Label: "twice"}, {Fingerprint: m.cfg.Self}}, true, w.now)
 	if !slices.Equal(added, []Peer{renamed, fresh}) {
 		t.Errorf("added %v", added)
 	}

@@ -4,10 +4,11 @@ import "cmp"
 
 // SetPeers makes those the relays of the configuration. Those that are not
 // among them any more, or are called or dialled otherwise now, lose their
-// connections; all others keep theirs. It returns those that are new: one that
+// connections; all others keep theirs, and so do relays that were found, as long
+// as guests may be. It returns those that are new: one that
 // has an address wants somebody to dial it. Of two of a fingerprint the first
 // counts, with what it lacks of the others.
-func (m *Mesh) SetPeers(list []Peer, now int64) (added []Peer) {
+func (m *Mesh) SetPeers(list []Peer, guests bool, now int64) (added []Peer) {
 	want := map[string]Peer{}
 	var order []string
 	for _, p := range list {
@@ -24,7 +25,7 @@ func (m *Mesh) SetPeers(list []Peer, now int64) (added []Peer) {
 	m.mu.Lock()
 	muted := map[string]bool{}
 	for fp, p := range m.peers {
-		if w, wanted := want[fp]; wanted && w != p.Peer || !wanted && !p.Found {
+		if w, wanted := want[fp]; wanted && w != p.Peer || !wanted && !(p.Found && guests) {
 			muted[fp] = p.muted.Load()
 			ends = append(ends, m.leaveLocked(p)...)
 		}
