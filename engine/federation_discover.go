@@ -54,6 +54,12 @@ func (e *Engine) discovers() bool {
 	return e.cfg.DiscoverRelays()
 }
 
+// stranger says of a relay that nobody has named it.
+func (e *Engine) stranger(relay string) bool {
+	p, ok := e.fed.mesh.Find(relay)
+	return !ok || p.Found
+}
+
 // found is a relay as a record has it.
 type found struct {
 	fingerprint string // without colons

@@ -62,7 +62,7 @@ func (e *Engine) openSignal() error {
 	s := e.cfg.Signal
 	e.hub = call.New(call.Config{
 		MaxClients: s.MaxClients, RingTimeout: s.RingTimeout, RequireSignature: s.RequireSignature,
-		CertHash: e.certHash, Build: BuildID(), Event: e.event, Seek: e.seek,
+		CertHash: e.certHash, Build: BuildID(), Event: e.event, Seek: e.seek, Stranger: e.stranger,
 	}, e.presence)
 	return nil
 }

@@ -76,6 +76,9 @@ func callKey(id string) (string, bool) {
 // add books a call with its parties of here.
 func (h *Hub) add(c *call) {
 	h.calls[c.key] = c
+	if c.caller.relay != "" {
+		h.waiting[c.caller.relay]++
+	}
 	for _, p := range []*party{&c.caller, &c.callee} {
 		if p.relay != "" {
 			continue
@@ -90,6 +93,7 @@ func (h *Hub) add(c *call) {
 // discard takes a call out of the books.
 func (h *Hub) discard(c *call) {
 	delete(h.calls, c.key)
+	h.settled(c)
 	for _, p := range []*party{&c.caller, &c.callee} {
 		if m := h.parties[p.fp]; m != nil && m[c.key] == c {
 			delete(m, c.key)
@@ -97,6 +101,16 @@ func (h *Hub) discard(c *call) {
 				delete(h.parties, p.fp)
 			}
 		}
+	}
+}
+
+// settled notes that a call that was not answered is, or never will be.
+func (h *Hub) settled(c *call) {
+	if c.caller.relay == "" || c.state == Active {
+		return
+	}
+	if h.waiting[c.caller.relay]--; h.waiting[c.caller.relay] == 0 {
+		delete(h.waiting, c.caller.relay)
 	}
 }
 
@@ -339,6 +353,7 @@ func (h *Hub) answered(a *after, c *Client, m *wire.DirectCallAnswer, now int64)
 }
 
 func (h *Hub) activate(a *after, k *call, now int64) {
+	h.settled(k)
 	k.state, k.changed, k.offer, k.seeking = Active, now, nil, false
 	a.event("call_active", view.Info, k.id, h.describe(k)+" was accepted")
 }

@@ -27,6 +27,10 @@ type Config struct {
 	CertHash         [32]byte // SHA-256 of our leaf certificate, in what clients sign
 	Build            string   // told to clients
 
+	// Stranger says of a relay that nobody has named it. No more than a few of
+	// our clients ring for one at a time: it can say that anybody calls. No lock
+	// is held.
+	Stranger func(relay string) bool
 	// Event is told what an operator should know. No lock is held.
 	Event func(view.Event)
 	// Seek looks for the relay of an identity that no known relay has, in its
@@ -44,6 +48,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Stall, 2*time.Second)
 	def(&c.Grace, 10*time.Second)
 	def(&c.SeekTimeout, 5*time.Second)
+	if c.Stranger == nil {
+		c.Stranger = func(string) bool { return false }
+	}
 	if c.Event == nil {
 		c.Event = func(view.Event) {}
 	}
@@ -107,6 +114,7 @@ type Hub struct {
 	nextGen   uint64
 	calls     map[string]*call            // by key
 	parties   map[string]map[string]*call // a local party's calls, by fingerprint and key
+	waiting   map[string]int              // by relay: its callers' calls that are not answered
 	count     struct{ offers, answers, hangups, ringTimeouts, stalls, moves uint64 }
 	draining  bool
 }
@@ -114,7 +122,7 @@ type Hub struct {
 // New makes a hub without clients. Presence learns who registers.
 func New(cfg Config, p *Presence) *Hub {
 	return &Hub{
-		cfg: cfg.withDefaults(), presence: p, clients: map[string][]*Client{}, calls: map[string]*call{}, parties: map[string]map[string]*call{},
+		cfg: cfg.withDefaults(), presence: p, clients: map[string][]*Client{}, calls: map[string]*call{}, parties: map[string]map[string]*call{}, waiting: map[string]int{},
 	}
 }
 

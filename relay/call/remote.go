@@ -10,6 +10,10 @@ import (
 // maxAsked is how many relays are asked for one callee.
 const maxAsked = 32
 
+// maxStrangers is how many of our clients ring for one relay that nobody has
+// named.
+const maxStrangers = 4
+
 // offerAway sends an offer to where the callee may be: the relays given, or
 // else wherever Seek finds it.
 func (h *Hub) offerAway(a *after, k *call, relays []string) {
@@ -110,10 +114,12 @@ func (h *Hub) RelayDown(relay string, now int64) {
 // has proved to be the sender, never what the message claims (7.2 row 29). It
 // says whether it was the answer that made a call of ours one with that relay.
 func (h *Hub) FromRelay(relay string, s wire.Signal, now int64) (accepted bool) {
+	_, offer := s.(*wire.DirectCallOffer)
+	stranger := offer && h.cfg.Stranger(relay)
 	h.locked(now, func(a *after) {
 		switch m := s.(type) {
 		case *wire.DirectCallOffer:
-			h.offeredFrom(a, relay, m, now)
+			h.offeredFrom(a, relay, m, stranger, now)
 		case *wire.DirectCallAnswer:
 			accepted = h.answeredFrom(a, relay, m, now)
 		case *wire.CallRinging:
@@ -152,7 +158,7 @@ func (h *Hub) meddled(a *after, relay string) {
 }
 
 // offeredFrom rings one of ours for a caller elsewhere.
-func (h *Hub) offeredFrom(a *after, relay string, o *wire.DirectCallOffer, now int64) {
+func (h *Hub) offeredFrom(a *after, relay string, o *wire.DirectCallOffer, stranger bool, now int64) {
 	callee := h.current(o.TargetFingerprint)
 	if callee == nil {
 		h.refuse(whyOffline) // the offer went to everybody; somebody else has them
@@ -174,7 +180,7 @@ func (h *Hub) offeredFrom(a *after, relay string, o *wire.DirectCallOffer, now i
 		no(whyIdentity, wire.HangupError) // nobody calls in the name of our clients from elsewhere
 	case h.draining:
 		no(whyDraining, wire.HangupError)
-	case len(h.calls) >= h.cfg.MaxCalls:
+	case len(h.calls) >= h.cfg.MaxCalls, stranger && h.waiting[relay] >= maxStrangers:
 		no(whyFull, wire.HangupError)
 	case callee.stalled:
 		no(whyStalled, wire.HangupError)

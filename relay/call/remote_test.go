@@ -290,3 +290,53 @@ func TestPresenceIsBounded(t *testing.T) {
 		t.Errorf("%d names for ever", n)
 	}
 }
+
+// TestStrangersRingFew: a relay that nobody has named makes four of our clients
+// ring and no more, until one answers or it hangs up; one that is named as many
+// as it has callers for.
+func TestStrangersRingFew(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Stranger = func(relay string) bool { return relay == "S" } })
+	b.away(nil)
+	var ps []*phone
+	for i := range 8 {
+		ps = append(ps, b.register(i+1))
+	}
+	offer := func(relay string, i int) {
+		b.FromRelay(relay, &wire.DirectCallOffer{CallID: fmt.Sprint(relay, i), CallerFingerprint: fmt.Sprint("caller ", i), TargetFingerprint: ps[i].who.fp}, b.now)
+	}
+	for i := range 6 {
+		offer("S", i)
+	}
+	for i, p := range ps[:6] {
+		if i < maxStrangers {
+			p.expects(fmt.Sprint("Offer S", i))
+		} else {
+			p.expects()
+		}
+	}
+	if n := b.refusals("full"); n != 2 {
+		t.Errorf("%d offers were refused, want 2", n)
+	}
+	ps[0].accepts("S0")
+	id := "S1"
+	b.FromRelay("S", &wire.Hangup{CallID: &id}, b.now)
+	for i := 4; i < 8; i++ {
+		offer("S", i)
+	}
+	if n := b.refusals("full"); n != 4 {
+		t.Errorf("%d offers were refused in all, want 4: two places were free", n)
+	}
+	for i := 6; i < 8; i++ {
+		offer("N", i)
+	}
+	ps[7].expects("Offer N7")
+	for i := range 8 {
+		for _, relay := range []string{"S", "N"} {
+			id := fmt.Sprint(relay, i)
+			b.FromRelay(relay, &wire.Hangup{CallID: &id}, b.now)
+		}
+	}
+	if len(b.waiting) != 0 {
+		t.Errorf("after all have ended, still ringing: %v", b.waiting)
+	}
+}
