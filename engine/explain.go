@@ -63,7 +63,7 @@ func explain(r *recent, from, to string) view.Explanation {
 	x.Verdict = fmt.Sprintf("packets of %s reach %s through this node; what is left is their own side", participantName(fp), participantName(tp))
 	for _, h := range x.Hops {
 		if h.Verdict != "ok" {
-			x.Verdict = h.Name + ": " + h.Verdict
+			x.Verdict, x.Remedy = h.Name+": "+h.Verdict, h.Remedy
 			break
 		}
 	}

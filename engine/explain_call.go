@@ -25,7 +25,7 @@ func (e *Engine) explainCall(s *view.Snapshot, c *view.Call) view.Explanation {
 	x.Verdict = fmt.Sprintf("the call is %s; who does not hear whom: explain the two parties", c.State)
 	for _, h := range x.Hops {
 		if h.Verdict != "ok" {
-			x.Verdict = h.Name + ": " + h.Verdict
+			x.Verdict, x.Remedy = h.Name+": "+h.Verdict, h.Remedy
 			break
 		}
 	}

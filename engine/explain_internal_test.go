@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,10 @@ func TestExplainSpeaksOfNow(t *testing.T) {
 		c.change(r)
 		if x := explain(r, "Sender", "Ear"); !strings.Contains(x.Verdict, c.want) {
 			t.Errorf("%s: %q, want %q", name, x.Verdict, c.want)
+		} else if broken := slices.ContainsFunc(x.Hops, func(h view.Hop) bool { return h.Verdict != "ok" }); broken != (x.Remedy != "") {
+			t.Errorf("%s: the remedy is %q", name, x.Remedy)
+		} else if name == "banned" && x.Remedy != "lift it: source.clear 10.0.0.1/32" {
+			t.Errorf("%s: the remedy is %q", name, x.Remedy)
 		}
 	}
 	x := explain(talking(), "Sender", "Ear")

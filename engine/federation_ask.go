@@ -103,6 +103,9 @@ func hopsTold(label string, hops []view.Hop) []view.Hop {
 	for i := range hops {
 		h := &hops[i]
 		h.Name, h.Verdict = clean(label+": "+h.Name), clean(h.Verdict)
+		if h.Remedy = clean(h.Remedy); h.Remedy != "" { // its operator's, not ours
+			h.Remedy = "at " + clean(label) + ": " + h.Remedy
+		}
 		dropped := map[string]uint64{}
 		for r, n := range h.Dropped {
 			if len(dropped) < 32 {

@@ -92,11 +92,13 @@ func linkHop(l *view.Link, out bool) view.Hop {
 	maps.Copy(h.Dropped, l.Dropped)
 	switch {
 	case l.State == "muted":
-		h.Verdict = "an operator has muted it"
+		h.Verdict, h.Remedy = "an operator has muted it", "let it carry media: link.unmute "+l.Label
 	case l.State != "up":
 		h.Verdict = "is " + l.State + ": " + cmp.Or(l.LastError, "no connection")
+		h.Remedy = "dial now: link.reconnect " + l.Label
 	case out && (l.QueueDepth > l.QueueCapacity/2 || l.QueueOldestMS > frozenAfterMS):
 		h.Verdict = fmt.Sprintf("does not take its packets: %d queued, oldest %.0f ms", l.QueueDepth, l.QueueOldestMS)
+		h.Remedy = "a new connection: link.reconnect " + l.Label
 	}
 	return h
 }

@@ -124,6 +124,11 @@ func hopRows(x *view.Explanation, w int, st *style.Set) []string {
 	for _, ln := range cell.Wrap(cell.Clean(x.Verdict), w-1, 4) {
 		out = append(out, cell.NewLine(st, w).Add(style.Strong, ln).String())
 	}
+	if x.Remedy != "" {
+		for i, ln := range cell.Wrap(cell.Clean(x.Remedy), w-3, 3) {
+			out = append(out, cell.NewLine(st, w).Add(style.Text, [...]string{st.Glyph.Arrow + " ", "  "}[min(i, 1)]+ln).String())
+		}
+	}
 	out = append(out, cell.NewLine(st, w).String())
 	for i := range x.Hops {
 		h := &x.Hops[i]

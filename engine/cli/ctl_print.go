@@ -224,7 +224,10 @@ func printExplanation(w io.Writer, x *view.Explanation) error {
 	}); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, safe(x.Verdict))
+	if _, err := fmt.Fprintln(w, safe(x.Verdict)); err != nil || x.Remedy == "" {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "->", safe(x.Remedy))
 	return err
 }
 

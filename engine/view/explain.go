@@ -6,6 +6,7 @@ type Explanation struct {
 	To      string `json:"to"`
 	Hops    []Hop  `json:"hops"`
 	Verdict string `json:"verdict"`
+	Remedy  string `json:"remedy"` // for the hop that the verdict names; empty: there is none, or nothing is wrong
 }
 
 // Hop is one station of a packet's way.
@@ -16,4 +17,5 @@ type Hop struct {
 	QueueDepth    int               `json:"queue_depth"`
 	Dropped       map[string]uint64 `json:"dropped"`
 	Verdict       string            `json:"verdict"`
+	Remedy        string            `json:"remedy"` // what mends it, a command by its name; empty: nothing of ours
 }

@@ -100,7 +100,7 @@ func (s *Source) History(_ context.Context, from, to time.Time, step time.Durati
 
 // Explain tells of a receiver whose queue is full.
 func (s *Source) Explain(_ context.Context, from, to string) (view.Explanation, error) {
-	return view.Explanation{From: from, To: to, Verdict: to + " does not keep up: its queue drops what is older than 500 ms", Hops: []view.Hop{
+	return view.Explanation{From: from, To: to, Verdict: to + " does not keep up: its queue drops what is older than 500 ms", Remedy: "theirs to mend; participant.kick p4 makes their client connect anew", Hops: []view.Hop{
 		{Name: "sender " + from, LastPacketAgo: 12, RatePPS: 50, Verdict: "ok"},
 		{Name: "shard media/3", LastPacketAgo: 12, RatePPS: 4120, QueueDepth: 2, Verdict: "ok"},
 		{Name: "receiver " + to, LastPacketAgo: 12, RatePPS: 31, QueueDepth: 256, Dropped: map[string]uint64{"queue_age": 466, "queue_head": 12}, Verdict: "drops the oldest"},
