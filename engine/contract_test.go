@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"signalbox/engine/config"
+	"signalbox/engine/control"
 	"signalbox/engine/view"
 )
 
@@ -69,8 +70,14 @@ func keeps(path string, want, got any) (broken []string) {
 	return broken
 }
 
-// breaks is keeps for anything that has a JSON form.
+// breaks is keeps for a snapshot.
 func breaks(t *testing.T, v any) []string {
+	t.Helper()
+	return against(t, "snapshot", promised, v)
+}
+
+// against is keeps for anything that has a JSON form.
+func against(t *testing.T, name, promised string, v any) []string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -83,7 +90,7 @@ func breaks(t *testing.T, v any) []string {
 	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatal(err)
 	}
-	return keeps("snapshot", want, got)
+	return keeps(name, want, got)
 }
 
 // fill gives every list and map one element, and leaves everything else at
@@ -139,5 +146,38 @@ func TestSnapshotIsWhatIsPromised(t *testing.T) {
 				t.Errorf("reason %s is not there from the start", r)
 			}
 		}
+	}
+}
+
+// TestAnswersAndEventsAreWhatIsPromised: every key of contract section 2 is
+// there, whether there is anything to say or not.
+func TestAnswersAndEventsAreWhatIsPromised(t *testing.T) {
+	const answer = `{"ok":true,"code":"","message":"","plan":[""],"undo":"","event_seq":1}`
+	const event = `{"seq":1,"at":"","kind":"","severity":"","subject":"","message":"","fields":{}}`
+	e := start(t, nil)
+	for name, c := range map[string]control.Command{
+		"with an undo":    {Kind: control.ShardPause, Target: "media/1"},
+		"without an undo": {Kind: control.NodeSave},
+		"a plan":          {Kind: control.ShardFlush, Target: "media/1", DryRun: true},
+		"refused":         {Kind: control.RoomClose, Target: "nowhere"},
+		"nonsense":        {Kind: "node.frobnicate"},
+	} {
+		c.Author, c.Role = "test", control.Operator
+		r, err := e.Do(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range against(t, "answer "+name, answer, r) {
+			t.Error(b)
+		}
+	}
+	evs, _ := e.Events(0)
+	for _, ev := range evs {
+		for _, b := range against(t, "event "+ev.Kind, event, ev) {
+			t.Error(b)
+		}
+	}
+	if len(evs) < 3 {
+		t.Errorf("only %d events", len(evs))
 	}
 }

@@ -23,7 +23,8 @@ type eventLog struct {
 func newEventLog() *eventLog { return &eventLog{ring: make([]view.Event, 0, 64), next: 1} }
 
 // add stores ev under the next sequence number and returns that number. A zero
-// time is filled in.
+// time is filled in, and so are fields that there are none of: readers find an
+// object there (contract section 2).
 func (l *eventLog) add(ev view.Event) uint64 {
 	if ev.At.IsZero() {
 		ev.At = time.Now()
@@ -31,6 +32,9 @@ func (l *eventLog) add(ev view.Event) uint64 {
 	ev.At = ev.At.UTC()
 	if ev.Severity == "" {
 		ev.Severity = view.Info
+	}
+	if ev.Fields == nil {
+		ev.Fields = map[string]any{}
 	}
 	if l.tap != nil {
 		l.tap(&ev)

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -87,10 +88,12 @@ func RunDispatch(ctx context.Context, p DispatchParams) (*Result, error) {
 			return nil, err
 		}
 	}
+	before := ownSpent()
 	start := time.Now()
 	l.offer(ctx, start.Add(time.Duration(p.Seconds*float64(time.Second))))
 	took := time.Since(start)
 	res := l.result(took)
+	l.spent(res, before, ownSpent())
 	cancel()
 	return res, nil
 }
@@ -151,16 +154,44 @@ func (l *dispatchLoad) submit(src netip.Addr, hot bool) {
 
 func (l *dispatchLoad) result(took time.Duration) *Result {
 	r := newResult("dispatch", l.p, took)
-	r.Note = "no node: the dispatcher runs in this process, beside the load"
+	r.Note = "no node: the dispatcher runs in this process, and CPU, allocations and memory are of both it and the load, for each message handled"
 	r.Sent = l.offered.Load() + l.onWedged.Load() + l.hotOffered.Load()
 	r.Expected = l.offered.Load()
 	r.Delivered = r.Expected - l.refused.Load()
 	r.Lost = int64(l.refused.Load())
 	r.LatencyUS = l.probe.hist.quantiles()
-	c := l.d.Counts()
+	a := l.d.Account()
+	drops, missing := a.Dropped.NonZero(), a.Unexplained()
+	r.ServerDropped, r.ServerUnexplained = drops, &missing
 	r.Extra = map[string]any{
 		"hot_offered": l.hotOffered.Load(), "hot_refused": l.hotRefused.Load(), "on_wedged_shard": l.onWedged.Load(),
-		"note": "expected, delivered and lost are those of healthy sources on healthy shards", "dropped": c.Dropped.NonZero(),
+		"note": "expected, delivered and lost are those of healthy sources on healthy shards", "dropped": drops,
 	}
 	return r
+}
+
+// spending is what this process has spent so far.
+type spending struct {
+	cpu     time.Duration
+	mallocs uint64
+	rss     uint64
+	ok      bool
+}
+
+func ownSpent() spending {
+	self := Node{PID: os.Getpid()}
+	cpu, err := self.CPU()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return spending{cpu: cpu, mallocs: m.Mallocs, rss: self.RSS(), ok: err == nil}
+}
+
+// spent fills in what the run has cost.
+func (l *dispatchLoad) spent(r *Result, before, after spending) {
+	n := float64(l.d.Account().Processed)
+	if !before.ok || !after.ok || n == 0 {
+		return
+	}
+	cpu, allocs := float64((after.cpu-before.cpu).Microseconds())/n, float64(after.mallocs-before.mallocs)/n
+	r.CPUPerDelivered, r.AllocsPerForward, r.ServerRSSBytes = &cpu, &allocs, &after.rss
 }

@@ -29,9 +29,9 @@ type Result struct {
 	Corrupt           uint64    `json:"corrupt"`   // arrived, but not byte for byte what was sent
 	Reordered         uint64    `json:"reordered"` // arrived after a later one of the same sender
 	LatencyUS         Quantiles `json:"latency_us"`
-	CPUPerDelivered   *float64  `json:"cpu_us_per_delivered,omitempty"` // nil, as the next two: not measured
-	AllocsPerForward  *float64  `json:"allocs_per_forward,omitempty"`
-	ServerRSSBytes    *uint64   `json:"server_rss_bytes,omitempty"`
+	CPUPerDelivered   *float64  `json:"cpu_us_per_delivered"` // null, as the next two: not measured
+	AllocsPerForward  *float64  `json:"allocs_per_forward"`
+	ServerRSSBytes    *uint64   `json:"server_rss_bytes"`
 	Note              string    `json:"note,omitempty"` // what the figures are not
 	ServerDropped     any       `json:"server_dropped,omitempty"`
 	ServerUnexplained *int64    `json:"server_unexplained,omitempty"`
@@ -141,10 +141,13 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(tw, "sent\t%d\n", r.Sent)
 	fmt.Fprintf(tw, "delivered\t%d of %d, lost %d (%.3f %%), corrupt %d, reordered %d\n", r.Delivered, r.Expected, r.Lost, pct, r.Corrupt, r.Reordered)
 	fmt.Fprintf(tw, "latency\tp50 %.0f us, p99 %.0f us, max %.0f us\n", r.LatencyUS.P50, r.LatencyUS.P99, r.LatencyUS.Max)
-	if r.ServerRSSBytes != nil && r.CPUPerDelivered != nil {
+	if r.ServerRSSBytes != nil && r.CPUPerDelivered != nil && r.ServerUnexplained != nil {
 		fmt.Fprintf(tw, "node\t%.2f us CPU per delivered, %.2f allocations per delivered, RSS %.1f MiB\n",
 			*r.CPUPerDelivered, *r.AllocsPerForward, float64(*r.ServerRSSBytes)/(1<<20))
 		fmt.Fprintf(tw, "node drops\t%v, unexplained %d\n", r.ServerDropped, *r.ServerUnexplained)
+	}
+	if r.Note != "" {
+		fmt.Fprintf(tw, "note\t%s\n", r.Note)
 	}
 	if r.Extra != nil {
 		extra, err := json.Marshal(r.Extra)

@@ -99,8 +99,8 @@ type Result struct {
 	OK       bool     `json:"ok"`
 	Code     Code     `json:"code"`
 	Message  string   `json:"message"`
-	Plan     []string `json:"plan"` // what it does, or would do, in words
-	Undo     string   `json:"undo,omitempty"`
+	Plan     []string `json:"plan"`          // what it does, or would do, in words
+	Undo     string   `json:"undo"`          // empty: there is nothing to take back
 	Ref      string   `json:"ref,omitempty"` // routing.trace: the lookup's number in dht.lookups.trace
 	EventSeq uint64   `json:"event_seq"`
 }

@@ -449,7 +449,7 @@ type Event struct {
 	Severity string         `json:"severity"`
 	Subject  string         `json:"subject"`
 	Message  string         `json:"message"`
-	Fields   map[string]any `json:"fields,omitempty"`
+	Fields   map[string]any `json:"fields"`
 }
 
 // Audit is one line of the audit log: who did what, when, why, until when and
