@@ -179,6 +179,9 @@ func (e *Engine) open() error {
 	if err := state.EnsureDir(e.cfg.StateDir); err != nil {
 		return &config.ExitError{Code: orNoPerm(config.ExitCantCreate, err), Err: err}
 	}
+	if loose := state.OpenToOthers(e.cfg.StateDir); loose != "" {
+		e.event(view.Event{Kind: "state_dir_open", Severity: view.Warn, Subject: e.cfg.StateDir, Message: loose})
+	}
 	lock, err := state.LockDir(e.cfg.StateDir)
 	if err != nil {
 		return &config.ExitError{Code: orNoPerm(config.ExitCantCreate, err), Err: err}

@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +49,21 @@ func TestOneNodeADirectory(t *testing.T) {
 	_, err := engine.New(cfg, engine.Options{})
 	if config.ExitCodeOf(err) != config.ExitCantCreate || !strings.Contains(err.Error(), "already running") {
 		t.Errorf("a second node on the directory: %v", err)
+	}
+}
+
+// TestADirectoryOpenToOthersIsToldOf: with the remedy, and only then.
+func TestADirectoryOpenToOthersIsToldOf(t *testing.T) {
+	for mode, told := range map[os.FileMode]bool{0o700: false, 0o755: true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		evs, _ := start(t, func(c *config.Config) { c.StateDir = dir }).Events(0)
+		i := slices.IndexFunc(evs, func(ev view.Event) bool { return ev.Kind == "state_dir_open" })
+		if told != (i >= 0) || told && (evs[i].Severity != view.Warn || !strings.Contains(evs[i].Message, "chmod 700 "+dir)) {
+			t.Errorf("mode %o: %+v", mode, evs)
+		}
 	}
 }
 

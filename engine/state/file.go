@@ -95,6 +95,17 @@ func EnsureDir(path string) error {
 	return nil
 }
 
+// OpenToOthers says what is wrong with a state directory, and the remedy, whose
+// files others may list: they are 0600 themselves, so it is no reason not to
+// start. Empty: nothing is.
+func OpenToOthers(path string) string {
+	st, err := os.Stat(path)
+	if err != nil || st.Mode().Perm()&0o077 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("state directory %s has mode %04o: others may see what is in it; run: chmod 700 %s", path, st.Mode().Perm(), path)
+}
+
 // WriteFile replaces the file at path by data, mode 0600. After a crash the
 // file is entirely the old one or entirely the new one: the data, then the
 // name, reach the disk before it returns. It waits for the disk, so it is for

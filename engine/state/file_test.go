@@ -77,6 +77,17 @@ func TestEnsureDir(t *testing.T) {
 	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
+	for mode, want := range map[os.FileMode]string{0o700: "", 0o755: "mode 0755", 0o711: "chmod 700 " + dir} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := EnsureDir(dir); err != nil {
+			t.Errorf("%o: %v", mode, err)
+		}
+		if got := OpenToOthers(dir); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%o: says %q", mode, got)
+		}
+	}
 	if err := os.Chmod(dir, 0o770); err != nil {
 		t.Fatal(err)
 	}
