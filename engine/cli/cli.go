@@ -148,8 +148,12 @@ func (a *app) begin(c *cobra.Command) {
 // ownSignals marks commands that look after signals themselves.
 const ownSignals = "signals"
 
-// group makes a command that only has commands below it.
+// group makes a command that only has commands below it, and help on them.
 func group(c *cobra.Command) *cobra.Command {
+	c.AddCommand(&cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command", Hidden: true,
+		Args: helpArgs(c), RunE: helpOn(c),
+	})
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
@@ -181,19 +185,19 @@ func (a *app) strict(root *cobra.Command) {
 	}
 }
 
-// helpArgs refuses help on what there is not.
-func helpArgs(root *cobra.Command) cobra.PositionalArgs {
+// helpArgs refuses help on what there is not below a command.
+func helpArgs(below *cobra.Command) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
-		if c, rest, err := root.Find(args); err != nil || c == nil || len(args) > 0 && (c == root || len(rest) > 0) {
+		if c, rest, err := below.Find(args); err != nil || c == nil || len(args) > 0 && (c == below || len(rest) > 0) {
 			return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
 		}
 		return nil
 	}
 }
 
-func helpOn(root *cobra.Command) func(*cobra.Command, []string) error {
+func helpOn(below *cobra.Command) func(*cobra.Command, []string) error {
 	return func(_ *cobra.Command, args []string) error {
-		c, _, err := root.Find(args)
+		c, _, err := below.Find(args)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,8 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"signalbox/engine/bench"
 	"signalbox/engine/config"
 	"signalbox/engine/control"
+	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 )
 
@@ -57,6 +60,12 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"help", "serve"}, config.ExitOK, ""},
 		{[]string{"--version"}, config.ExitOK, ""},
 		{[]string{"version"}, config.ExitOK, ""},
+		{[]string{"help", "ctl", "shard"}, config.ExitOK, ""},
+		{[]string{"ctl", "help"}, config.ExitOK, ""},
+		{[]string{"ctl", "help", "shard"}, config.ExitOK, ""},
+		{[]string{"ctl", "help", "shard", "pause"}, config.ExitOK, ""},
+		{[]string{"config", "help", "show"}, config.ExitOK, ""},
+		{[]string{"ctl", "help", "nope"}, config.ExitUsage, "unknown help topic"},
 		{[]string{"config", "check"}, config.ExitOK, ""},
 		{[]string{"completion", "bash"}, config.ExitOK, ""},
 		{[]string{"serve", "--mesh-status"}, config.ExitOK, ""},
@@ -247,14 +256,43 @@ func TestServe(t *testing.T) {
 	})
 }
 
+// TestExplainKnowsWhoIsThere: 0 for two who are, whatever the verdict; 1 when one
+// of them is not.
+func TestExplainKnowsWhoIsThere(t *testing.T) {
+	s := startServer(t, "serve")
+	for _, who := range []string{"Ana", "Bo"} {
+		cl, err := quicnet.NewClient(quicnet.ClientConfig{LocalAddr: netip.MustParseAddr("127.0.0.1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		c, err := bench.Join(t.Context(), cl, netip.MustParseAddrPort(s.ready.Listen), "kitchen", who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	until(t, "both are shown", func() bool { return s.ctl("explain", "Ana", "Bo").code == config.ExitOK })
+	for _, more := range [][]string{nil, {"--json"}} {
+		if r := s.ctl(append([]string{"explain", "Ana", "Cy"}, more...)...); r.code != config.ExitFailure || !strings.Contains(r.out, "no participant here") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func ctlWorks(t *testing.T, s *server) {
 	for _, args := range [][]string{
-		{"status"}, {"snapshot"}, {"events"}, {"shard"}, {"room"}, {"participant"}, {"peer"}, {"link"}, {"source"}, {"routing"}, {"node"}, {"audit"}, {"explain", "a", "b"},
+		{"status"}, {"snapshot"}, {"events"}, {"shard"}, {"room"}, {"participant"}, {"peer"}, {"link"}, {"source"}, {"routing"}, {"node"}, {"audit"},
 	} {
 		for _, more := range [][]string{nil, {"--json"}} {
 			if r := s.ctl(append(args, more...)...); r.code != 0 || r.err != "" || (r.out == "" && args[0] != "events") {
 				t.Errorf("%v %v: %+v", args, more, r)
 			}
+		}
+	}
+	for _, args := range [][]string{{"explain", "a", "b"}, {"explain", "a"}, {"explain", "a", "b", "--json"}} {
+		if r := s.ctl(args...); r.code != config.ExitFailure || !strings.Contains(r.out, "no participant here") {
+			t.Errorf("%v: %+v", args, r)
 		}
 	}
 	if r := s.ctl("routing", "trace", "nowhere"); r.code != config.ExitFailure || !strings.Contains(r.out, "of room nowhere, ") || !strings.Contains(r.out, "no_peers") {

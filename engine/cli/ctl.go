@@ -199,16 +199,21 @@ func (t *ctl) audit() *cobra.Command {
 func (t *ctl) explain() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain FROM TO | CALL", Short: "Why TO does not hear FROM, or how a call stands, hop by hop", Args: cobra.RangeArgs(1, 2),
-		Long: "Names are participants' ids, aliases or fingerprints; a call is named by its id.",
+		Long: "Names are participants' ids, aliases or fingerprints; a call is named by its id.\nThe exit code is 1 when nobody here is called so.",
 		RunE: t.with(func(ctx context.Context, _ *cobra.Command, api *attach.API, args []string) error {
 			x, err := api.Explain(ctx, args[0], append(args, "")[1])
 			if err != nil {
 				return err
 			}
 			if t.json {
-				return json.NewEncoder(t.Out).Encode(x)
+				err = json.NewEncoder(t.Out).Encode(x)
+			} else {
+				err = printExplanation(t.Out, &x)
 			}
-			return printExplanation(t.Out, &x)
+			if err == nil && len(x.Hops) == 0 {
+				return &config.ExitError{Code: config.ExitFailure} // the verdict says who is not known here
+			}
+			return err
 		}),
 	}
 }
