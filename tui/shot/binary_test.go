@@ -3,12 +3,8 @@ package shot
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,37 +14,38 @@ import (
 	"testing"
 	"time"
 
-	"github.com/charmbracelet/x/vt"
-	gossh "golang.org/x/crypto/ssh"
-
-	"signalbox/engine/bench"
-	"signalbox/engine/quicnet"
+	"signalbox/engine/attach"
 )
 
 // build makes the program once for all tests here.
-var build = sync.OnceValues(func() (string, error) {
+var build = sync.OnceValues(func() (string, error) { return buildWith("") })
+
+// buildWith makes the program, in a directory of its own; overlay, if any, is a
+// file of sources that stand in for others.
+func buildWith(overlay string) (string, error) {
 	dir, err := os.MkdirTemp("", "signalbox-test-")
 	if err != nil {
 		return "", err
 	}
+	builtIn = append(builtIn, dir)
 	bin := filepath.Join(dir, "signalbox")
-	cmd := exec.Command("go", "build", "-o", bin, "signalbox")
+	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", bin, "signalbox")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return bin, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(filepath.Dir(built)) // a temporary directory
+	for _, dir := range builtIn {
+		_ = os.RemoveAll(dir) // temporary
 	}
 	os.Exit(code)
 }
 
-var built string // where, once it is
+var builtIn []string // the directories of programs
 
 func binary(t *testing.T) string {
 	t.Helper()
@@ -59,14 +56,31 @@ func binary(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	built = bin
 	return bin
 }
 
 // served is a node that runs as its own process.
 type served struct {
-	Listen, Admin, SSH string
-	cmd                *exec.Cmd
+	Listen, Admin, SSH, WS string
+	cmd                    *exec.Cmd
+}
+
+// lives fails the test if the node has ended.
+func (s *served) lives(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Fatalf("the node has gone: %v", err)
+	}
+	if _, err := s.api(t).Snapshot(t.Context()); err != nil {
+		t.Fatalf("the node does not answer: %v", err)
+	}
+}
+
+func (s *served) api(t *testing.T) *attach.API {
+	t.Helper()
+	a := attach.NewAPI(s.Admin)
+	t.Cleanup(a.Close)
+	return a
 }
 
 func serve(t *testing.T, bin string, args ...string) *served {
@@ -161,58 +175,6 @@ func TestRunInAPty(t *testing.T) {
 	}
 }
 
-// hostile is a room's name with everything that breaks screens: sequences,
-// bidirectional overrides, wide, combining and invisible characters.
-const hostile = "\x1b]0;owned\x07\x1b[2J\u202eevil\u2066日本語e\u0301\u0301\u200b\u200d\ufeff👩‍👩‍👧"
-
-// TestAttachInAPty attaches to a node with a hostile room, and resizes the
-// terminal faster than a console draws.
-func TestAttachInAPty(t *testing.T) {
-	bin := binary(t)
-	s := serve(t, bin)
-	cl, err := quicnet.NewClient(quicnet.ClientConfig{LocalAddr: netip.MustParseAddr("127.0.0.1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	caller, err := bench.Join(t.Context(), cl, netip.MustParseAddrPort(s.Listen), "lobby", hostile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer caller.Close()
-	var raw lockedBuffer
-	term := opened(t, Options{Cmd: []string{bin, "attach", s.Admin}, Raw: &raw})
-	onScreen(t, term, "LIVE")
-	onScreen(t, term, "evil", "3")
-	onScreen(t, term, "room lobby", "enter")
-	for i := range 120 {
-		if err := term.Resize(20+i*7%300, 5+i*3%80); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := term.Resize(90, 28); err != nil {
-		t.Fatal(err)
-	}
-	comesTo(t, term, func(text string) bool {
-		lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-		return strings.Contains(text, "room lobby") && len(lines) == 28 && strings.Contains(lines[27], "? help") && strings.Contains(lines[27], "q quit")
-	})
-	for _, bad := range []string{"\x1b]0;owned", "\x1b[2J\u202e", "\u202e", "\u2066", "\u200b", "\ufeff"} {
-		if strings.Contains(raw.String(), bad) {
-			t.Errorf("%q has reached the terminal", bad)
-		}
-	}
-	if err := term.Press(t.Context(), "q"); err != nil {
-		t.Fatal(err)
-	}
-	if err := term.End(); err != nil {
-		t.Error(err)
-	}
-	if err := s.cmd.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the node has gone with its console: %v", err)
-	}
-}
-
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -228,102 +190,4 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
-}
-
-func newKey(t *testing.T, options string) (gossh.Signer, string) {
-	t.Helper()
-	_, k, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := gossh.NewSignerFromKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, options + " " + strings.TrimSpace(string(gossh.MarshalAuthorizedKey(s.PublicKey())))
-}
-
-// TestSSHOfTheBinary: an operator's key is let in and may act, a viewer's has
-// no keys that act, a stranger's is refused.
-func TestSSHOfTheBinary(t *testing.T) {
-	bin := binary(t)
-	op, opLine := newKey(t, "role=operator")
-	viewer, viewerLine := newKey(t, "role=viewer")
-	stranger, _ := newKey(t, "")
-	keys := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(keys, []byte(opLine+"\n"+viewerLine+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := serve(t, bin, "--ssh", "127.0.0.1:0", "--ssh-authorized-keys", keys)
-	if _, err := sshDial(s.SSH, stranger); err == nil {
-		t.Error("a stranger was let in")
-	}
-	look := func(key gossh.Signer, typed, want, never string) {
-		t.Helper()
-		c, err := sshDial(s.SSH, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		sess, err := c.NewSession()
-		if err != nil {
-			t.Fatal(err)
-		}
-		scr := vt.NewSafeEmulator(100, 30)
-		in, err := sess.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		sess.Stdout = scr
-		replies := make(chan struct{})
-		go func() { // the terminal's own answers
-			defer close(replies)
-			buf := make([]byte, 1024)
-			for {
-				n, err := scr.Read(buf)
-				if err != nil {
-					return
-				}
-				_, _ = in.Write(buf[:n]) // the session may be over
-			}
-		}()
-		if err := sess.RequestPty("xterm-256color", 30, 100, nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := sess.Shell(); err != nil {
-			t.Fatal(err)
-		}
-		waitText(t, scr, "LIVE")
-		if _, err := in.Write([]byte(typed)); err != nil {
-			t.Fatal(err)
-		}
-		waitText(t, scr, want)
-		if never != "" && strings.Contains(scr.String(), never) {
-			t.Errorf("%q is on screen:\n%s", never, scr.String())
-		}
-	}
-	look(op, "2p", "nothing has been changed yet", "")
-	look(viewer, "2pRF?", "the keys that change the node are absent", "nothing has been changed yet")
-}
-
-func sshDial(addr string, key gossh.Signer) (*gossh.Client, error) {
-	return gossh.Dial("tcp", addr, &gossh.ClientConfig{
-		User: "anybody", Auth: []gossh.AuthMethod{gossh.PublicKeys(key)}, Timeout: 10 * time.Second,
-		HostKeyCallback: gossh.InsecureIgnoreHostKey(), //nolint:gosec // the test's own node
-	})
-}
-
-func waitText(t *testing.T, scr *vt.SafeEmulator, text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !strings.Contains(scr.String(), text) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%q never came:\n%s", text, scr.String())
-		case <-tick.C:
-		}
-	}
 }

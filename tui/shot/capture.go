@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	uv "github.com/charmbracelet/ultraviolet"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 )
@@ -128,7 +130,10 @@ func (t *Terminal) Press(ctx context.Context, keys ...string) error {
 func (t *Terminal) Screen() string { return t.screen.Render() }
 
 // Text is what the screen shows, without styles.
-func (t *Terminal) Text() string { return t.screen.String() }
+func (t *Terminal) Text() string { return textOf(t.screen) }
+
+// textOf is a screen without styles. The emulator's own String does not lock.
+func textOf(screen *vt.SafeEmulator) string { return uv.TrimSpace(ansi.Strip(screen.Render())) }
 
 // Pid is the program's process id.
 func (t *Terminal) Pid() int { return t.cmd.Process.Pid }
@@ -273,7 +278,7 @@ func (t *Terminal) settle(ctx context.Context, o Options) error {
 
 // until waits for a text, as long as patience lasts.
 func (t *Terminal) until(ctx context.Context, text string, o Options) error {
-	for began := time.Now(); !strings.Contains(t.screen.String(), text) && time.Since(began) < o.Patience && !t.hasEnded(); {
+	for began := time.Now(); !strings.Contains(t.Text(), text) && time.Since(began) < o.Patience && !t.hasEnded(); {
 		if err := t.pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
@@ -302,6 +307,9 @@ func (t *Terminal) pause(ctx context.Context, d time.Duration) error {
 	}
 	return nil
 }
+
+// Code is the program's exit code once End has returned, -1 if a signal ended it.
+func (t *Terminal) Code() int { return t.cmd.ProcessState.ExitCode() }
 
 // End ends the program and the loops. That the program was ended by a signal
 // is no error.
