@@ -423,12 +423,13 @@ func (m *Mesh) nearChangedLocked() {
 	}
 }
 
-// ownHelloLocked is what we say of ourselves. Only relays that get every packet
-// from us directly count as near. mu is held.
+// ownHelloLocked is what we say of ourselves. Relays that get every packet from
+// us directly count as near, and those that an operator keeps from getting any:
+// nobody is to carry it to them for us. mu is held.
 func (m *Mesh) ownHelloLocked(l *Link) *wire.FederationHello {
 	var near []string
 	for _, p := range m.peers {
-		if p.primary != nil && p != l.peer && !p.muted.Load() {
+		if p.primary != nil && p != l.peer {
 			near = append(near, p.id)
 		}
 	}

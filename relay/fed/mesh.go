@@ -280,7 +280,8 @@ func (m *Mesh) Find(who string) (Peer, bool) {
 }
 
 // Mute stops (true) or resumes the media with a peer, both ways. What it sends
-// meanwhile is dropped as muted. Its members stay listed.
+// meanwhile is dropped as muted. Its members stay listed, and no signalbox
+// carries its media to us, or ours to it, instead.
 func (m *Mesh) Mute(fingerprint string, on bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -292,7 +293,6 @@ func (m *Mesh) Mute(fingerprint string, on bool) bool {
 	for _, r := range m.rooms {
 		m.fanLocked(r)
 	}
-	m.nearChangedLocked()
 	return true
 }
 

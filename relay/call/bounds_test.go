@@ -1,0 +1,55 @@
+package call
+
+import (
+	"testing"
+
+	"signalbox/relay/wire"
+)
+
+// TestMaxCalls: beyond it nobody here and no relay begins one.
+func TestMaxCalls(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.MaxCalls = 1 })
+	b.away(nil)
+	alice, bob, carol, dave := b.register(1), b.register(2), b.register(3), b.register(4)
+	b.call("x", alice, bob, Ringing)
+	carol.offers("y", dave.who)
+	carol.expects("Hangup Error y")
+	b.FromRelay("R", &wire.DirectCallOffer{CallID: "z", CallerFingerprint: "theirs", TargetFingerprint: dave.who.fp}, b.now)
+	dave.expects()
+	if n := b.refusals("full"); n != 2 {
+		t.Errorf("%d refusals, want 2", n)
+	}
+	alice.hangsUp("x")
+	b.FromRelay("R", &wire.DirectCallOffer{CallID: "z", CallerFingerprint: "theirs", TargetFingerprint: dave.who.fp}, b.now)
+	dave.expects("Offer z")
+}
+
+// TestNobodyCallsInOurClientsName: a relay that says that one of ours calls is
+// refused, and our client is not rung.
+func TestNobodyCallsInOurClientsName(t *testing.T) {
+	b := newBench(t, nil)
+	r := b.away(nil)
+	alice, bob := b.register(1), b.register(2)
+	b.FromRelay("R", &wire.DirectCallOffer{CallID: "x", CallerFingerprint: alice.who.fp, TargetFingerprint: bob.who.fp}, b.now)
+	bob.expects()
+	same(t, "R", r.take("R"), []string{"Hangup Error x", "Answer Reject x"})
+	if n := b.refusals("identity"); n != 1 {
+		t.Errorf("%d refusals, want 1", n)
+	}
+}
+
+// TestTheOthersStopRinging: of several relays that were asked, those that have
+// not answered are told when one has.
+func TestTheOthersStopRinging(t *testing.T) {
+	b := newBench(t, nil)
+	alice := b.register(1)
+	r := b.away(map[string][]string{"bob": {"A", "B", "C"}})
+	alice.says(&wire.DirectCallOffer{CallID: "x", TargetFingerprint: "bob"})
+	for _, relay := range []string{"A", "B", "C"} {
+		r.take(relay)
+	}
+	b.FromRelay("B", &wire.DirectCallAnswer{CallID: "x", AcceptMode: wire.AcceptGeneric}, b.now)
+	same(t, "A", r.take("A"), []string{"Hangup Normal x"})
+	same(t, "C", r.take("C"), []string{"Hangup Normal x"})
+	same(t, "B", r.take("B"), nil)
+}
