@@ -1,7 +1,7 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
 
-.PHONY: test race race-full kill fuzz bench compare lint shots cost
+.PHONY: test race race-full kill faults fuzz bench compare lint shots cost
 test:
 	go test ./...
 race: # without what takes minutes under the detector
@@ -10,6 +10,10 @@ race-full: # with it: hours on two cores
 	CGO_ENABLED=1 go test -race -timeout 4h -p 1 ./...
 kill: # kill -9 in the middle of saving, a hundred times, with a table of thirty
 	KILL_TEST_CYCLES=100 KILL_TEST_CONTACTS=30 go test -v -count=1 -timeout 20m -run TestKilledWhileSaving ./engine/cli
+faults: # the faults that are tried in small elsewhere, in full
+	FAULTS=full go test -v -count=1 -run 'TestSlowStreamsHoldUpNobody' ./engine
+	FAULTS=full CGO_ENABLED=1 go test -v -race -count=1 -run TestJoinAgainstLastLeave ./relay
+	go test -v -count=1 -run TestReconnectAThousandTimes ./relay/call
 fuzz:
 	for f in FuzzParse FuzzUnmarshal FuzzTrunk FuzzReadFrame; do go test ./relay/wire -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
 	go test ./dht/wire -run '^$$' -fuzz . -fuzztime 60s

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -183,8 +184,8 @@ func TestThousandJoins(t *testing.T) {
 // room's last member leaves while another joins. Each joiner must be in the
 // room that everybody finds under the name.
 func TestJoinAgainstLastLeave(t *testing.T) {
-	rounds := 100_000
-	if testing.Short() {
+	rounds := 1_000_000
+	if testing.Short() && os.Getenv("FAULTS") == "" {
 		rounds = 10_000
 	}
 	g := newRig(t, Config{QueueCapacity: 2})
