@@ -278,6 +278,42 @@ func TestControlDoesNotStarveMedia(t *testing.T) {
 	})
 }
 
+// Media's turn, however slow its messages, lasts no longer than control has
+// places left, and it has one although control never pauses.
+func TestMediaTurnLeavesControlItsPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := &recorder{}
+		d := New(Config{Plane: "dht", Shards: 1, Capacity: 32}, Handler[msg](rec))
+		defer background(t, d)()
+		wait := func(lane Lane, each time.Duration, i int) msg {
+			return msg{seq: i, lane: lane, do: func() { time.Sleep(each) }}
+		}
+		for i := range 7 { // with all of control's places they fill the shard: none is pushed out
+			d.Submit(d.now(), source(i), Media, 1, wait(Media, 10*time.Millisecond, i))
+		}
+		for i := range 150 { // as fast as they are handled
+			time.Sleep(time.Millisecond)
+			if why, ok := d.Submit(d.now(), source(i), Control, 1, wait(Control, time.Millisecond, i)); !ok {
+				t.Fatalf("control message %d refused: %s", i, why)
+			}
+			synctest.Wait()
+		}
+		media := 0
+		for _, m := range rec.all() {
+			if m.lane == Media {
+				media++
+			}
+		}
+		if media < 2 { // the first, before there was any control, and a turn
+			t.Errorf("%d media messages beside 150 of control", media)
+		}
+		time.Sleep(time.Second)
+		if checkAccount(t, d); len(rec.all()) != 150+7 {
+			t.Errorf("handled %d", len(rec.all()))
+		}
+	})
+}
+
 // Whatever media does, control is taken: it pushes media out.
 func TestControlIsNotDroppedForMedia(t *testing.T) {
 	d := New(Config{Plane: "media", Shards: 1, Capacity: 64, CapacityBytes: 64 * 100}, Handler[msg](&recorder{}))

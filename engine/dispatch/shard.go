@@ -26,7 +26,7 @@ type shard[T any] struct {
 	paused      bool
 	parked      bool // the loop sleeps, and the next message wakes it
 	wantRestart bool
-	mediaTurn   bool // the open batch is media's guaranteed turn: control does not cut it short
+	mediaTurn   bool // the open batch is media's guaranteed turn, see cutsShort
 	lane        Lane // the lane of the open batch
 	batch       int  // messages in the open batch, at the head of its lane; 0: none
 	settled     int  // how many of them are booked and removed
@@ -115,7 +115,7 @@ func (sh *shard[T]) admit(now int64, h uint64, src netip.Addr, l Lane, size int,
 			sh.settle()
 			sh.highWater = max(sh.highWater, sh.depth())
 		}
-		if l == Control && sh.batch > 0 && sh.lane == Media && !sh.mediaTurn {
+		if l == Control && sh.batch > 0 && sh.lane == Media && sh.cutsShort() {
 			sh.run.word.Or(frozen)
 		}
 	} else {
@@ -187,6 +187,14 @@ func (sh *shard[T]) makeWay(size int32) bool {
 		sh.d.rep.kick()
 	}
 	return true
+}
+
+// cutsShort says whether control that waits ends the open batch of media after
+// the message in hand: at once, or in media's guaranteed turn when half of
+// control's places are taken, for by the end of a slow batch all would be.
+func (sh *shard[T]) cutsShort() bool {
+	c := &sh.lanes[Control]
+	return !sh.mediaTurn || c.n > sh.d.cfg.Capacity*3/8 || c.bytes > sh.d.cfg.CapacityBytes/8*3
 }
 
 // allowed applies the limits of a lane and of a source's share in it. Media
