@@ -1,5 +1,3 @@
-// Package nattest runs the real binary behind real NATs: network namespaces
-// joined by veth pairs, with the kernel's own masquerading.
 package nattest
 
 import (
