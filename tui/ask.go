@@ -25,10 +25,13 @@ func (m *Model) showDrops() {
 }
 
 // explainLine is the command that explains: for the marked member one is to say
-// who; where nobody is marked it is whole, about the weakest of the worst room.
+// who; of the marked call, and where nobody is marked, it is whole, about the weakest of the worst room.
 func (m *Model) explainLine() (line string, whole bool) {
 	if id := m.markedMember(); id != "" {
 		return "explain " + id + " ", false
+	}
+	if id := m.markedCall(); id != "" {
+		return "explain " + id, true
 	}
 	from, to := pane.WeakPair(m.data())
 	return "explain " + from + " " + to, true

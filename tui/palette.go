@@ -88,7 +88,7 @@ func (m *Model) verbs() []verb {
 	console("help", "the keys that work here", func() { m.mode, m.help = helping, 0 })
 	if m.records() != nil {
 		out = append(out,
-			verb{name: "explain", help: "why somebody does not hear somebody: explain FROM TO", words: memberWords, run: (*Model).explain},
+			verb{name: "explain", help: "why somebody does not hear somebody: explain FROM TO; or how a call stands: explain CALL", words: explainWords, run: (*Model).explain},
 			verb{name: "audit", help: "who did what, when and why", run: (*Model).auditTrail},
 		)
 	}
@@ -266,6 +266,28 @@ func memberWords(m *Model, n int) []suggestion {
 		}
 	}
 	return out
+}
+
+// explainWords suggests calls and participants, then who else is in the room.
+func explainWords(m *Model, n int) []suggestion {
+	all := memberWords(m, n)
+	f := strings.Fields(m.line.text)
+	if n == 0 || len(f) < 2 {
+		return append(all, phoneWords(m.data().Snap, "call")...)
+	}
+	_, room, _ := strings.Cut(noteOf(all, f[1]), " in ")
+	return slices.DeleteFunc(all, func(s suggestion) bool {
+		return s.word == f[1] || room != "" && !strings.HasSuffix(s.note, " in "+room)
+	})
+}
+
+func noteOf(list []suggestion, text string) string {
+	for _, s := range list {
+		if s.word == text {
+			return s.note
+		}
+	}
+	return ""
 }
 
 // suggest lists how the line can go on, the best first, and the part of the

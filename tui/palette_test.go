@@ -250,6 +250,38 @@ func TestExplainAndAuditAreShown(t *testing.T) {
 	wantSize(t, b.m.frame, 120, 40)
 }
 
+// TestExplainSuggestsTheRoom: whom the marked member may be compared with are
+// those in the room with them; a call is explained by its own key.
+func TestExplainSuggestsTheRoom(t *testing.T) {
+	b := newBench(t, sample.BadRoom, 120, 40, 5, Options{NoColor: true})
+	b.press("3", "enter", "x")
+	marked := strings.Fields(b.m.line.text)[1]
+	list, _ := b.m.suggest()
+	room := map[string]bool{}
+	s := b.m.data().Snap
+	for i := range s.Rooms {
+		for _, p := range s.Rooms[i].Participants {
+			if p.ID == marked {
+				for _, o := range s.Rooms[i].Participants {
+					room[o.ID] = true
+				}
+			}
+		}
+	}
+	if len(list) == 0 || len(list) >= len(room)+1 {
+		t.Fatalf("%d suggestions for a room of %d", len(list), len(room))
+	}
+	for _, sg := range list {
+		if !room[sg.word] || sg.word == marked {
+			t.Errorf("%+v is not another of the room", sg)
+		}
+	}
+	b.press("esc", "7", "x")
+	if f := text(b); !strings.Contains(f, "how call ") {
+		t.Errorf("%s", f)
+	}
+}
+
 // TestEveryLeverCanBeTyped finds each command kind by its name, with a word of
 // help.
 func TestEveryLeverCanBeTyped(t *testing.T) {

@@ -46,18 +46,24 @@ func (m *Model) question(ask func(ctx context.Context) (show func(), err error))
 	}
 }
 
-// explain shows hop by hop how packets fare between two participants.
+// explain shows hop by hop how packets fare between two participants, or how a
+// call stands.
 func (m *Model) explain(args []string) tea.Cmd {
-	if len(args) != 2 {
-		m.say(style.Warn, "explain FROM TO: two participants, by id, alias or fingerprint")
+	if len(args) != 1 && len(args) != 2 {
+		m.say(style.Warn, "explain FROM TO: two participants, by id, alias or fingerprint; or explain CALL, by its id")
 		return nil
 	}
 	src := m.records()
 	return m.question(func(ctx context.Context) (func(), error) {
-		x, err := src.Explain(ctx, args[0], args[1])
+		from, to := args[0], append(args, "")[1]
+		x, err := src.Explain(ctx, from, to)
+		title := "why " + m.nameOf(to) + " hears " + m.nameOf(from) + " or not"
+		if to == "" {
+			title = "how call " + cell.Name(from, 24) + " stands"
+		}
 		return func() {
 			m.openBox(&box{
-				title: "why " + m.nameOf(x.To) + " hears " + m.nameOf(x.From) + " or not", width: 110,
+				title: title, width: 110,
 				rows: func(w int, st *style.Set) []string { return hopRows(&x, w, st) },
 				foot: func() string { return "as of " + m.opt.Now().UTC().Format("15:04:05") + "; esc closes" },
 			})
@@ -75,7 +81,7 @@ func (m *Model) noRecords() string {
 
 // nobodyToExplain says why x does nothing.
 func (m *Model) nobodyToExplain() string {
-	if why := m.noRecords(); why != "" || m.markedMember() != "" {
+	if why := m.noRecords(); why != "" || m.markedMember() != "" || m.markedCall() != "" {
 		return why
 	}
 	if from, _ := pane.WeakPair(m.data()); from == "" {
@@ -85,13 +91,16 @@ func (m *Model) nobodyToExplain() string {
 }
 
 // explainKey is x: about the marked member one is to say who does not hear
-// them; elsewhere it asks about the weakest of the worst room.
+// them; the marked call is explained; elsewhere it asks about the weakest of the worst room.
 func (m *Model) explainKey() key.Row {
 	r := key.Row{Keys: []string{"x"}, Disabled: m.nobodyToExplain, Help: "explain why the weakest of the worst room does not hear, or is not heard"}
 	line := func() string { l, _ := m.explainLine(); return l }
 	if m.markedMember() != "" {
 		r.Help, r.Line = "explain why somebody does not hear the marked member: say who", line
 		return r
+	}
+	if m.markedCall() != "" {
+		r.Help = "explain how the marked call stands, here and at the other relay"
 	}
 	r.Send = line
 	return r
@@ -114,6 +123,14 @@ func (m *Model) nameOf(id string) string {
 func (m *Model) markedMember() string {
 	if p, ok := m.tabs[m.cur].screen.(interface{ Member() string }); ok {
 		return p.Member()
+	}
+	return ""
+}
+
+// markedCall is the call under the cursor of the open pane.
+func (m *Model) markedCall() string {
+	if p, ok := m.tabs[m.cur].screen.(interface{ Call() string }); ok {
+		return p.Call()
 	}
 	return ""
 }

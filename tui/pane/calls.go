@@ -52,6 +52,15 @@ func (p *Calls) Apply(d *Data) {
 
 func clientID(c *view.SignalClient) string { return strconv.FormatUint(c.ID, 10) }
 
+// Call is the marked call's id; empty: there is none, or the cursor is among the
+// clients.
+func (p *Calls) Call() string {
+	if c := p.call(); c != nil && !p.people {
+		return c.ID
+	}
+	return ""
+}
+
 func (p *Calls) call() *view.Call {
 	for i := range p.d.Snap.Signal.CallList {
 		if c := &p.d.Snap.Signal.CallList[i]; c.ID == p.calls.sel {
