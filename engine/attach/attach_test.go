@@ -163,7 +163,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for target, want := range map[string]control.Code{
 		"/v1/nothing": control.NotFound, "/v1/history": control.NotFound, "/v1/events?after=x": control.Invalid,
-		"/v1/explain?from=a": control.Invalid, "/v1/stream?interval_ms=fast": control.Invalid, "/v1/commands": control.NotFound,
+		"/v1/explain?to=a": control.Invalid, "/v1/stream?interval_ms=fast": control.Invalid, "/v1/commands": control.NotFound,
 	} {
 		_, err := a.Get(t.Context(), target)
 		var se *StatusError
