@@ -72,6 +72,7 @@ func (t *Table) fillBucket(v *view.DHT, s *snapshot, i int, now int64) {
 			v.Stale++
 		default:
 			b.Stale++
+			b.Suspect++
 			v.Suspect++
 		}
 	}

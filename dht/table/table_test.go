@@ -345,7 +345,7 @@ func TestFill(t *testing.T) {
 	tab.Get(ID{0x40}).Fail()
 	var v view.DHT
 	tab.Fill(&v, now)
-	if v.Peers != 3 || v.Fresh != 1 || v.Stale != 1 || v.Suspect != 1 || len(v.Buckets) != 2 || len(v.PeersTable) != 3 {
+	if v.Peers != 3 || v.Fresh != 1 || v.Stale != 1 || v.Suspect != 1 || v.Buckets[0].Suspect+v.Buckets[len(v.Buckets)-1].Suspect != 1 || len(v.Buckets) != 2 || len(v.PeersTable) != 3 {
 		t.Errorf("%+v", v)
 	}
 	if b := v.Buckets[0]; b.Size != 2 || b.Fresh != 1 || b.Stale != 1 || b.OldestS != 2000 || b.LastRefreshS != 0 || b.Capacity != 20 {

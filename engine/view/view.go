@@ -292,6 +292,7 @@ type Bucket struct {
 	Stale        int     `json:"stale"`
 	OldestS      float64 `json:"oldest_s"`
 	LastRefreshS float64 `json:"last_refresh_s"` // age of the last proof of life; -1: never
+	Suspect      int     `json:"suspect"`        // of the stale: they did not answer
 }
 
 // Touch counts how a touch ended (spec dht 2.8).

@@ -14,13 +14,22 @@ const idBits = 256
 // age classes of a bucket's last proof of life, in seconds.
 var ageLimits = [3]float64{300, freshS, 3600}
 
-// ageClass is 0 to 3, newest first, 4 for never, 5 for empty.
+// The classes beyond those of age.
+const (
+	classNever = iota + 4
+	classDead  // a third and more of the bucket do not answer
+	classEmpty
+)
+
+// ageClass is 0 to 3, newest first, or one of those beyond.
 func ageClass(b *view.Bucket) int {
 	switch {
 	case b == nil || b.Size == 0:
-		return 5
+		return classEmpty
+	case 3*b.Suspect >= b.Size:
+		return classDead // however fresh the rest: answers name those who are gone
 	case b.LastRefreshS < 0:
-		return 4
+		return classNever
 	}
 	for i, l := range ageLimits {
 		if b.LastRefreshS < l {
@@ -32,9 +41,11 @@ func ageClass(b *view.Bucket) int {
 
 func ageGlyph(c int, g *style.Glyph) (style.Style, string) {
 	switch c {
-	case 4:
+	case classNever:
 		return style.Bad, g.Never
-	case 5:
+	case classDead:
+		return style.Bad, g.Dead
+	case classEmpty:
 		return style.Border, g.Empty
 	}
 	return [...]style.Style{style.OK, style.Calm, style.Warn, style.Bad}[c], g.Age[c]
@@ -42,14 +53,15 @@ func ageGlyph(c int, g *style.Glyph) (style.Style, string) {
 
 // ageLegend explains the signs of the map.
 func ageLegend(w int, st *style.Set) string {
+	words := []string{"<5m", "<15m", "<1h", "old", "never", "dead", "none"}
 	ln, gap := cell.NewLine(st, w), 2
-	if w < 46 {
-		gap = 1
+	if w < 54 { // where it is narrow an empty place speaks for itself
+		gap, words = 1, words[:classEmpty]
 	}
-	for i, word := range []string{"<5m", "<15m", "<1h", "old", "never", "none"} {
+	for i, word := range words {
 		s, g := ageGlyph(i, &st.Glyph)
 		ln.Add(s, g).Add(style.Dim, " "+word)
-		if i < 5 {
+		if i+1 < len(words) {
 			ln.Space(gap)
 		}
 	}

@@ -409,7 +409,11 @@ func bucketWords(k *view.Bucket) string {
 	if k.LastRefreshS >= 0 {
 		age = "proven " + cell.Seconds(k.LastRefreshS) + " ago"
 	}
-	return fmt.Sprintf("%d of %d, %d stale, %s", k.Size, k.Capacity, k.Stale, age)
+	dead := ""
+	if k.Suspect > 0 {
+		dead = fmt.Sprintf(", %d do not answer", k.Suspect)
+	}
+	return fmt.Sprintf("%d of %d, %d stale%s, %s", k.Size, k.Capacity, k.Stale, dead, age)
 }
 
 func (p *Routing) table(w, h int, st *style.Set) []string {

@@ -12,8 +12,9 @@ type Glyph struct {
 	Track string
 	// Age marks freshness, newest first, then "never" and "empty".
 	Age [4]string
-	// Never marks a bucket without any proof of life; Empty one without contacts.
-	Never, Empty string
+	// Never marks a bucket without any proof of life, Dead one whose contacts do
+	// not answer, Empty one without contacts.
+	Never, Dead, Empty string
 	// Signs that stand beside a word.
 	OK, Warn, Bad, Info, Cursor, Dot, Pause, Arrow, Ellipsis, Sep, Check, Down string
 }
@@ -24,7 +25,7 @@ var blocks = Glyph{
 	Col:   [9]string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 	Track: " ",
 	Age:   [4]string{"█", "▓", "▒", "✖"}, // the oldest is a sign: a light shade would hide it
-	Never: "?", Empty: "·",
+	Never: "?", Dead: "!", Empty: "·",
 	OK: "●", Warn: "▲", Bad: "✖", Info: "·", Cursor: "▸", Dot: "●", Pause: "‖", Arrow: "→", Ellipsis: "…", Sep: "│", Check: "✓", Down: "↓",
 }
 
@@ -34,7 +35,7 @@ var ascii = Glyph{
 	Col:   [9]string{" ", "_", "_", ".", "-", "-", "=", "#", "#"},
 	Track: " ",
 	Age:   [4]string{"#", "=", "-", "X"},
-	Never: "?", Empty: ".",
+	Never: "?", Dead: "!", Empty: ".",
 	OK: "*", Warn: "!", Bad: "X", Info: ".", Cursor: ">", Dot: "*", Pause: "=", Arrow: ">", Ellipsis: "~", Sep: "|", Check: "v", Down: "v",
 }
 
