@@ -217,12 +217,21 @@ func (e *Engine) dialOnce(ctx context.Context, p fed.Peer) bool {
 	c, err := e.dialRelay(ctx, p, sniFederation)
 	if err != nil {
 		if ctx.Err() == nil {
+			err = dialTrouble(p.URL, err)
 			e.fed.mesh.Dialled(p.Fingerprint, err, e.mono())
 			e.sayOnce("dial/"+p.Fingerprint, view.Event{Kind: "link_failed", Severity: view.Warn, Subject: linkName(p), Message: fmt.Sprintf("no link to %s: %v", linkName(p), err)})
 		}
 		return false
 	}
 	return e.runFederation(ctx, c, fed.Up{Fingerprint: p.Fingerprint, Verified: true, Outbound: true})
+}
+
+// dialTrouble is why there is no link, in words: most often nobody answers.
+func dialTrouble(url string, err error) error {
+	if s := err.Error(); strings.Contains(s, "timeout") || strings.Contains(s, "deadline") {
+		return errors.New("no answer from " + clean(url))
+	}
+	return err
 }
 
 func linkName(p fed.Peer) string {

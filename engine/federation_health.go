@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"signalbox/engine/view"
@@ -52,7 +52,7 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 		}
 		c.Severity = view.Alarm
 		j.lately(key+"/down", true, now)
-		c.Message = fmt.Sprintf("the link is down for %.0f s: %s", age.Seconds(), linkTrouble(l))
+		c.Message = fmt.Sprintf("the link is down for %.0f s: %s", age.Seconds(), cmp.Or(l.LastError, "no answer from "+l.URL))
 		c.Remedy = "R dials it now (links pane); look there, and at UDP to it"
 		if l.URL == "" {
 			c.Remedy = "it dials us: look there; see docs/runbook.md"
@@ -76,12 +76,4 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 		return c, false
 	}
 	return c, true
-}
-
-// linkTrouble is why a link is down, in words: most often nobody answers.
-func linkTrouble(l *view.Link) string {
-	if l.LastError == "" || strings.Contains(l.LastError, "timeout") || strings.Contains(l.LastError, "deadline") {
-		return strings.TrimSuffix("no answer from "+l.URL, " from ")
-	}
-	return l.LastError
 }

@@ -24,7 +24,9 @@ type Link struct {
 	Signalbox      bool              `json:"signalbox"` // it reads what signalboxes add to the protocol
 	Found          bool              `json:"found"`     // by the directory, not by the configuration
 	Connections    int               `json:"connections"`
-	Members        int               `json:"members"` // participants it has announced
+	Members        int               `json:"members"`      // participants it has announced
+	LastRooms      []string          `json:"last_rooms"`   // what it had of these before it went down; empty while it is up
+	LastMembers    int               `json:"last_members"` // likewise
 	QueueCapacity  int               `json:"queue_capacity"`
 	QueueOldestMS  float64           `json:"queue_oldest_ms"`
 	SilentMS       float64           `json:"silent_ms"` // since anything was heard

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"signalbox/engine/ledger"
+	"signalbox/engine/view"
 	"signalbox/relay/wire"
 )
 
@@ -173,5 +174,27 @@ func TestProvedBeforeUnproven(t *testing.T) {
 	up(false)
 	if proved = up(true); m.peers[fp].primary != proved {
 		t.Error("the proved connection did not take the place of the unproven one")
+	}
+}
+
+// TestALinkThatIsDownSaysWhatItHad, until it is up again.
+func TestALinkThatIsDownSaysWhatItHad(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.full()
+	w.nodes[0].join("general", "a")
+	w.nodes[1].join("general", "b")
+	w.settle()
+	look := func() view.Link { return w.nodes[0].mesh.Links(w.now, time.Unix(0, w.now))[0] }
+	if l := look(); len(l.Rooms) != 1 || l.Members != 1 || len(l.LastRooms) != 0 {
+		t.Errorf("%+v", l)
+	}
+	w.nodes[0].mesh.peers[w.nodes[1].fp].primary.Down("unplugged", w.now)
+	if l := look(); len(l.Rooms) != 0 || l.Members != 0 || len(l.LastRooms) != 1 || l.LastRooms[0] != "general" || l.LastMembers != 1 {
+		t.Errorf("%+v", l)
+	}
+	w.link(0, 1)
+	w.settle()
+	if l := look(); len(l.Rooms) != 1 || len(l.LastRooms) != 0 || l.LastMembers != 0 {
+		t.Errorf("%+v", l)
 	}
 }

@@ -192,6 +192,7 @@ func (l *Link) Down(reason string, now int64) {
 		delete(m.leaving, p)
 		p.lastErr = reason
 		p.near, p.presence = nil, nil
+		p.had, p.hadIn = p.roomNames(), p.members
 		syncs = m.forgetLocked(p)
 	}
 	p.poke()

@@ -136,7 +136,9 @@ type peer struct {
 	outDrops ledger.Drops    // of links that have ended
 	since    int64           // its state's
 	lastErr  string
-	waiting  bool // nobody dials it now
+	had      []string // rooms it had announced when its last connection went
+	hadIn    int      // members in them
+	waiting  bool     // nobody dials it now
 	changed  chan struct{}
 	presence *wire.PresenceUpdate
 	told     int64 // when presence was last passed on

@@ -24,12 +24,23 @@ func (m *Mesh) Links(now int64, at time.Time) []view.Link {
 	return out
 }
 
+// roomNames are the first rooms that the peer takes part in, as they are shown.
+// mu is held.
+func (p *peer) roomNames() []string {
+	out := make([]string, 0, len(p.rooms))
+	for name := range p.rooms {
+		out = append(out, relay.Sanitize(name))
+	}
+	slices.Sort(out)
+	return out[:min(len(out), maxShown)]
+}
+
 func (m *Mesh) viewLocked(p *peer, now int64, at time.Time) view.Link {
 	drops := p.drops.Load()
 	drops.Add(&p.outDrops)
 	v := view.Link{
 		Label: relay.Sanitize(p.name()), TLSFingerprint: colons(p.Fingerprint), URL: p.URL, Direction: "inbound", State: "down",
-		Since: at.Add(-time.Duration(now - p.since)).UTC(), Rooms: []string{}, Received: p.in.Load(), Deduped: p.deduped.Load(),
+		Since: at.Add(-time.Duration(now - p.since)).UTC(), Received: p.in.Load(), Deduped: p.deduped.Load(),
 		Forwarded: p.out, LastError: relay.Sanitize(p.lastErr), QueueCapacity: m.cfg.QueueCapacity, Members: p.members, Found: p.Found,
 	}
 	if p.URL != "" {
@@ -39,12 +50,9 @@ func (m *Mesh) viewLocked(p *peer, now int64, at time.Time) view.Link {
 			v.State = "down"
 		}
 	}
-	for name := range p.rooms {
-		v.Rooms = append(v.Rooms, relay.Sanitize(name))
-	}
-	slices.Sort(v.Rooms)
-	if len(v.Rooms) > maxShown {
-		v.Rooms = v.Rooms[:maxShown]
+	v.Rooms, v.LastRooms = p.roomNames(), []string{}
+	if len(p.links) == 0 && len(p.had) > 0 {
+		v.LastRooms, v.LastMembers = p.had, p.hadIn
 	}
 	for i, l := range p.links {
 		q := l.ring.View(now)

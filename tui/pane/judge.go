@@ -248,6 +248,9 @@ func roomScore(d *Data, r *view.Room) float64 {
 		lv, _, _ := judgePart(d, &r.Participants[i])
 		worst = max(worst, lv)
 	}
+	if lostTo(d, r) != nil {
+		worst = max(worst, watch)
+	}
 	return 1000*float64(worst) + 100*s + math.Floor(worstLoss(r)) // whole percents: noise must not reorder rows
 }
 
@@ -275,25 +278,36 @@ func worstRooms(d *Data) []int {
 	return out
 }
 
-// weakest finds who holds a room down: the one the judge names, or else the
-// worst by our own judgement.
+// weakest finds who is worst off in a room: whom the node's verdict names first,
+// as the headline does, then by our own judgement; of two that are as bad, who
+// sets the room's tier.
 func weakest(d *Data, r *view.Room) *view.Participant {
-	var worst, named *view.Participant
-	best, nlv := fine, fine
+	var worst *view.Participant
+	var most [3]level
 	for i := range r.Participants {
 		p := &r.Participants[i]
 		lv, _, _ := judgePart(d, p)
+		rank := [3]level{accused(d, r, p), lv, fine}
 		if r.Weakest != "" && p.ID == r.Weakest {
-			named, nlv = p, lv
+			rank[2] = watch
 		}
-		if worst == nil || lv > best || lv == best && p.LossPct > worst.LossPct {
-			worst, best = p, lv
+		c := slices.Compare(rank[:], most[:])
+		if worst == nil || c > 0 || c == 0 && p.LossPct > worst.LossPct {
+			worst, most = p, rank
 		}
-	}
-	if named != nil && (nlv > fine || best == fine) {
-		return named
 	}
 	return worst
+}
+
+// accused is how bad the node's verdict finds a member.
+func accused(d *Data, r *view.Room, p *view.Participant) level {
+	name := cmp.Or(p.Alias, p.Fingerprint[:min(9, len(p.Fingerprint))], p.ID)
+	for i := range d.Snap.Node.Health.Causes {
+		if c := &d.Snap.Node.Health.Causes[i]; c.Pane == "rooms" && c.Subject == r.Name+"/"+name {
+			return severity(c.Severity)
+		}
+	}
+	return fine
 }
 
 // roomLevel is the worst of a room's tier and its members.
@@ -303,7 +317,30 @@ func roomLevel(d *Data, r *view.Room) level {
 		l, _, _ := judgePart(d, &r.Participants[i])
 		lv = max(lv, l)
 	}
+	if lostTo(d, r) != nil {
+		lv = max(lv, watch)
+	}
 	return lv
+}
+
+// lostTo is a link that is down and whose members are missing from the room: no
+// other relay brings what they say.
+func lostTo(d *Data, r *view.Room) *view.Link {
+	for i := range d.Snap.Links {
+		l := &d.Snap.Links[i]
+		if l.State == "up" || l.State == "muted" || !slices.Contains(l.LastRooms, r.Name) {
+			continue
+		}
+		if !slices.ContainsFunc(r.Participants, func(p view.Participant) bool { return p.RelayLabel == l.Label }) {
+			return l
+		}
+	}
+	return nil
+}
+
+// missing says whose members a room lacks.
+func missing(l *view.Link) string {
+	return "the link to " + cell.Name(l.Label, 24) + " is down: its members are missing"
 }
 
 // callsign is what an operator calls a participant.

@@ -246,14 +246,20 @@ func (p *Links) about(l *view.Link, w, h int, st *style.Set) []string {
 	if l.Direction == "inbound" && l.URL != "" && l.State == "up" {
 		how += "; this connection is one it opened"
 	}
-	rooms := strings.Join(l.Rooms, ", ")
+	members := func(n int, rooms []string) string {
+		return fmt.Sprintf("%s in %s: ", plural(n, "member"), plural(len(rooms), "room")) + cell.Clean(strings.Join(rooms, ", "))
+	}
+	carried := members(l.Members, l.Rooms)
+	if len(l.LastRooms) > 0 {
+		carried = "none now; had " + members(l.LastMembers, l.LastRooms)
+	}
 	out := []string{
 		label("state").Add(lv.style(), cell.Name(l.State, 10)).Add(style.Text, " for "+cell.Since(p.d.Now, l.Since)+": ").Add(lv.text(), why).String(),
 		label("").Add(style.Focus, st.Glyph.Arrow+" ").Add(style.Text, linkRemedy(l, lv)).String(),
 		label("way").Add(style.Text, how).Add(style.Dim, "  "+plural(l.Connections, "connection")).String(),
 		label("media").Add(style.Text, fmt.Sprintf("in %s  out %s  seen before %s  waiting %d of %d, oldest %s", count(l.Received), count(l.Forwarded), count(l.Deduped), l.QueueDepth, l.QueueCapacity, cell.Millis(l.QueueOldestMS))).String(),
 		label("dropped").Add(style.Text, reasonWords(l.Dropped)).String(),
-		label("rooms").Add(style.Text, fmt.Sprintf("%s in %s: ", plural(l.Members, "member"), plural(len(l.Rooms), "room"))+cell.Clean(rooms)).String(),
+		label("rooms").Add(style.Text, carried).String(),
 		label("cert").Add(style.Dim, cell.Name(l.TLSFingerprint, 95)).String(),
 	}
 	if h > len(out) {

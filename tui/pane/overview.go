@@ -15,6 +15,7 @@ import (
 type Overview struct {
 	d      *Data
 	causes list // by subject and message
+	moved  bool // the cursor was put where it is; else it is on the gravest cause
 }
 
 // NewOverview makes the pane.
@@ -34,6 +35,9 @@ func (o *Overview) Apply(d *Data) {
 		}
 	}
 	o.causes.sync(o.causes.hold(ids, d.Hold))
+	if o.moved = o.moved && len(ids) > 0; !o.moved && !d.Hold {
+		o.causes.put(0)
+	}
 }
 
 func causeID(c *view.Cause) string { return c.Pane + "\x00" + c.Subject + "\x00" + c.Remedy }
@@ -55,7 +59,11 @@ func (o *Overview) Act(a Action, _ string) Jump {
 		}
 		return Jump{}
 	}
-	return Jump{Handled: o.causes.move(a)}
+	handled := o.causes.move(a)
+	if handled {
+		o.moved = o.causes.at > 0
+	}
+	return Jump{Handled: handled}
 }
 
 // Keys lists what works here.

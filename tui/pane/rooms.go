@@ -286,11 +286,13 @@ func (p *Rooms) roomCells(r *view.Room, st *style.Set) []cellText {
 		return append(out, c(style.Dim, "empty"), c(style.Dim, ""), c(style.Dim, ""), c(style.Dim, "nobody is in it"))
 	}
 	plv, who, why := judgePart(p.d, m)
-	fs := plv.text()
-	if plv == fine {
+	fs, word := plv.text(), who.word()
+	if l := lostTo(p.d, r); l != nil && plv == fine {
+		fs, word, why = style.Warn, "link", missing(l)
+	} else if plv == fine {
 		fs = style.Dim
 	}
-	return append(out, c(style.Text, callsign(m, 14)), c(fs, who.word()),
+	return append(out, c(style.Text, callsign(m, 14)), c(fs, word),
 		c(over(loss, lossWarn, lossBad).style(), cell.Spark(&st.Glyph, p.d.Hist.Get("room."+r.Name), 24, 20)), c(fs, why))
 }
 
@@ -325,7 +327,9 @@ func (p *Rooms) aboutRoom(r *view.Room, w int, st *style.Set) []string {
 		}
 	}
 	others := label("others").Add(style.Dim, "every other member is fine")
-	if n > 1 {
+	if l := lostTo(p.d, r); l != nil {
+		others = label("others").Add(style.Warn, missing(l)+": R in pane 8 dials it")
+	} else if n > 1 {
 		others = label("others").Add(style.Warn, plural(n-1, "more member")+" in trouble: enter shows them")
 	}
 	return append(out, others.String())
