@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -18,7 +19,7 @@ type scenario func(ctx context.Context, f *Fleet) error
 
 var scenarios = map[string]scenario{
 	"blackhole-peer": blackholePeer,
-	"calm":           nil,
+	"calm":           directCalls,
 	"stale-table":    staleTable,
 	"hot-shard":      hotShard,
 	"storm":          storm,
@@ -30,6 +31,7 @@ var scenarios = map[string]scenario{
 // callerPlan is one caller's behaviour.
 type callerPlan struct {
 	room, alias string
+	key         ed25519.PrivateKey // nil: somebody new
 	host        netip.Addr
 	pps         int                 // 0: listens only
 	report      *wire.QualityReport // nil: never reports
@@ -80,7 +82,10 @@ func (f *Fleet) addCaller(ctx context.Context, p callerPlan) error {
 	if err != nil {
 		return err
 	}
-	c, err := bench.Join(ctx, cl, f.addrOf(p.node), p.room, p.alias)
+	if p.key == nil {
+		p.key = bench.NewIdentity()
+	}
+	c, err := bench.JoinAs(ctx, cl, f.addrOf(p.node), p.room, p.alias, p.key, "")
 	if err != nil {
 		return fmt.Errorf("sim: %s joins %s: %w", p.alias, p.room, err)
 	}

@@ -119,9 +119,10 @@ func (f *Fleet) addNode(ctx context.Context, i int) error {
 	cfg.ListenAddr = fmt.Sprintf("127.0.%d.%d:0", relayHost, i+1)
 	cfg.AdminSocket = filepath.Join(cfg.StateDir, "a.sock")
 	cfg.DHT.AllowLoopback = true
-	cfg.Flight.Trace = config.TraceOff // one recorder of a process can, and nobody reads a demo's
 	if i == 0 {
 		cfg.MetricsAddr = f.opts.Metrics
+	} else {
+		cfg.Flight.Trace = config.TraceOff // one recorder of a process can: that of the node which is watched
 	}
 	if i < relays {
 		f.federate(&cfg, i)

@@ -2,11 +2,15 @@ package sim
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"signalbox/engine"
 	"signalbox/engine/control"
+	"signalbox/engine/flight"
 	"signalbox/engine/view"
 )
 
@@ -35,10 +39,13 @@ func TestVerdictNamesThePlantedCause(t *testing.T) {
 			switch name {
 			case "hot-shard", "bad-room", "blackhole-peer", "storm":
 				staysNamed(t, f, planted[name])
+			case "wedged-shard":
+				anomalyIsKept(ctx, t, f)
 			case "stale-table":
 				evictTheDead(ctx, t, f)
 			case "calm":
 				drainIsPlanned(ctx, t, f)
+				callsCome(ctx, t, f)
 			}
 			f.Stop()
 			if err := f.Wait(); err != nil {
@@ -136,6 +143,65 @@ func drainIsPlanned(ctx context.Context, t *testing.T, f *Fleet) {
 	}
 	if s := f.Main.Snapshot(); s.Node.State != "ready" {
 		t.Errorf("a dry run has drained the node: %s", s.Node.State)
+	}
+}
+
+// anomalyIsKept: the watched node keeps a recording of what went wrong, and an
+// execution trace of the seconds after.
+func anomalyIsKept(ctx context.Context, t *testing.T, f *Fleet) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	dir := engine.FlightDir(filepath.Join(f.dir, "n00"))
+	for {
+		traces, err := filepath.Glob(filepath.Join(dir, "*.trace"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(traces) > 0 {
+			b, err := os.ReadFile(traces[0])
+			if err != nil || !strings.HasPrefix(string(b), "go 1.") {
+				t.Errorf("%s is no execution trace: %d bytes, %v", traces[0], len(b), err)
+			}
+			if rec, err := flight.Open(strings.TrimSuffix(traces[0], ".trace") + ".sbr"); err != nil || rec.Len() == 0 {
+				t.Errorf("no recording beside %s: %v", traces[0], err)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("no trace of the anomaly is kept")
+		case <-tick.C:
+		}
+	}
+}
+
+// callsCome: one call stands between two of this relay, one with somebody of
+// another, both of them heard; a third rings now and then.
+func callsCome(ctx context.Context, t *testing.T, f *Fleet) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for here, far, rings := false, false, false; !here || !far || !rings; {
+		s := f.Main.Snapshot()
+		for _, c := range s.Signal.CallList {
+			heard := 0 // that are ours, and hear whom they speak with
+			for i := range s.Rooms {
+				for _, p := range s.Rooms[i].Participants {
+					if s.Rooms[i].Name == c.Room && p.Received > 20 && p.Delivered > 20 {
+						heard++
+					}
+				}
+			}
+			here = here || c.State == "active" && c.Callee.Relay == "" && heard == 2
+			far = far || c.State == "active" && c.Callee.Relay != "" && heard == 1
+			rings = rings || c.State == "ringing"
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("a call here %v, a call across relays %v, one that rings %v: %+v", here, far, rings, s.Signal)
+		case <-tick.C:
+		}
 	}
 }
 

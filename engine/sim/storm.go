@@ -37,7 +37,7 @@ func storm(ctx context.Context, f *Fleet) error {
 		}
 		return nil
 	})
-	return nil
+	return directCalls(ctx, f)
 }
 
 // wave is one arrival of the crowd. Whoever does not get in comes again with
