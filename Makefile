@@ -1,7 +1,7 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
 
-.PHONY: test race race-full kill faults fuzz bench compare lint shots cost
+.PHONY: test race race-full kill faults fuzz bench compare lint shots repaint cost
 test:
 	go test ./...
 race: # without what takes minutes under the detector
@@ -27,5 +27,7 @@ lint:
 	$(TOOL) golangci-lint run ./...
 shots:
 	go run ./tui/shot/cmd/signalbox-shots
+repaint: # the same pictures by the console of today, from what theirs was told
+	go run ./tui/shot/cmd/signalbox-shots -repaint
 cost: # what a console costs: bytes a second and CPU
 	go run ./tui/shot/cmd/signalbox-cost

@@ -60,43 +60,13 @@ func TestTheLineAdmits(t *testing.T) {
 	}
 }
 
-// TestARelayByItself: without a DHT to join, named relays or not, a relay that
-// nobody has named is refused however well it proves itself, as by a wzp-relay;
-// with discovery switched on it is a guest.
-func TestARelayByItself(t *testing.T) {
-	ss := sites(t, 3)
-	cert, err := ss[1].keys.TLSCertificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for mode, in := range map[string]bool{config.DirectoryAuto: false, config.DirectoryOff: false, config.DirectoryOn: true} {
-		t.Run(mode, func(t *testing.T) {
-			e := ss[0].open(t, func(c *config.Config) { c.Federation.Discover = mode })
-			claim(t, e, socket(t, quicnet.ClientConfig{}), quicnet.DialConfig{Cert: cert}, ss[1].fp)
-			until(t, e, "it is judged", func(s *view.Snapshot) bool {
-				linked := len(s.Links) == 1 && s.Links[0].State == "up" && s.Links[0].Found
-				refused := len(s.Links) == 0 && len(s.Refusals) == 1
-				if linked && !in || refused && in {
-					t.Fatalf("linked %v, refused %v", linked, refused)
-				}
-				return linked || refused
-			})
-		})
-	}
-}
-
 // TestNamedRelaysAndNoOthers: a relay that proves who it is comes as a guest to a
-// node whose operator has named none and has had it join a DHT, and is refused
-// where some are named, as a wzp-relay would, unless discovery is switched on. It
-// is for a reload to change.
+// node whose operator has named none, and is refused where some are named, as a
+// wzp-relay would, unless discovery is switched on. It is for a reload to change.
 func TestNamedRelaysAndNoOthers(t *testing.T) {
 	ss := sites(t, 3)
-	other := start(t, nil).Info()
 	var cfg config.Config
-	e := ss[0].open(t, func(c *config.Config) {
-		c.DHT.Join = []string{other.NodeID + "@" + other.Listen}
-		cfg = *c
-	})
+	e := ss[0].open(t, func(c *config.Config) { cfg = *c })
 	cert, err := ss[1].keys.TLSCertificate()
 	if err != nil {
 		t.Fatal(err)

@@ -45,12 +45,10 @@ func (e *Engine) discover(ctx context.Context) {
 
 // discovers says whether this node links to relays that nobody has named to it:
 // those the DHT lists, and those that come and prove who they are. Left to
-// itself, a node does that whose operator has had it join a DHT and has named no
-// relay: who has named some means these, and who has done neither runs a relay
-// that is by itself, as a wzp-relay is.
+// itself, a node does that whose operator has named no relay: who has named some
+// means these, as at a wzp-relay.
 func (e *Engine) discovers() bool {
-	n := e.fed.named.Load()
-	if e.cfg.Federation.Discover == config.DirectoryAuto && (len(e.cfg.DHT.Join) == 0 || len(n.peers)+len(n.trusted) > 0) {
+	if n := e.fed.named.Load(); e.cfg.Federation.Discover == config.DirectoryAuto && len(n.peers)+len(n.trusted) > 0 {
 		return false
 	}
 	return e.cfg.DiscoverRelays()

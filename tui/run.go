@@ -23,6 +23,9 @@ type RunOptions struct {
 	Width, Height int
 	// Resize delivers sizes of a remote terminal; nil means none come.
 	Resize <-chan Size
+	// Tape, if any, is written all that reaches the console; see Player. The
+	// source must have a Past and Records.
+	Tape io.Writer
 }
 
 // Size is a terminal's size in cells.
@@ -51,9 +54,12 @@ func Run(ctx context.Context, src Source, o RunOptions) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m := New(src, o.Options)
+	m, program, err := consoleOf(src, o)
+	if err != nil {
+		return err
+	}
 	m.ctx = ctx
-	p := tea.NewProgram(m, programOptions(ctx, o)...)
+	p := tea.NewProgram(program, programOptions(ctx, o)...)
 	if o.Resize != nil {
 		go func() {
 			for {
@@ -66,7 +72,10 @@ func Run(ctx context.Context, src Source, o RunOptions) error {
 			}
 		}()
 	}
-	_, err := p.Run()
+	_, err = p.Run()
+	if r, ok := program.(*recorder); ok && r.tapeErr() != nil {
+		return r.tapeErr()
+	}
 	if m.fault != "" {
 		return fmt.Errorf("%w: %s", ErrFault, m.fault)
 	}
@@ -74,6 +83,20 @@ func Run(ctx context.Context, src Source, o RunOptions) error {
 		return fmt.Errorf("tui: run: %w", err)
 	}
 	return nil
+}
+
+// consoleOf makes the console and what the program runs of it: itself, or what
+// tapes it.
+func consoleOf(src Source, o RunOptions) (*Model, tea.Model, error) {
+	if o.Tape == nil {
+		m := New(src, o.Options)
+		return m, m, nil
+	}
+	r, err := newRecorder(src, o.Options, o.Tape)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.m, r, nil
 }
 
 func programOptions(ctx context.Context, o RunOptions) []tea.ProgramOption {

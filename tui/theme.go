@@ -22,7 +22,9 @@ func themeWords(_ *Model, n int) (out []suggestion) {
 	return out
 }
 
-// chooseTheme changes the colours of this console alone.
+// chooseTheme changes the colours of this console alone. The whole screen is
+// drawn anew: the renderer takes a colour of the terminal's own 16 for the same
+// as one of the 256 of equal value, which it need not be on this terminal.
 func (m *Model) chooseTheme(args []string) tea.Cmd {
 	if len(args) != 1 {
 		m.say(style.Warn, "theme NAME; tab completes")
@@ -36,8 +38,8 @@ func (m *Model) chooseTheme(args []string) tea.Cmd {
 	m.theme = t
 	if on := t.On(m.profile, m.light); on != t {
 		m.say(style.OK, "theme "+string(t)+": "+string(on)+" on this terminal")
-		return nil
+		return tea.ClearScreen
 	}
 	m.say(style.OK, "theme "+string(t))
-	return nil
+	return tea.ClearScreen
 }

@@ -9,13 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // FontPx is the font size of the gallery's pictures, in pixels.
 const FontPx = 14
 
 // Picture is one picture of a gallery, as its index tells of it. Its frame is
-// in NAME.ansi, what is painted of it in NAME.png.
+// in NAME.ansi, what is painted of it in NAME.png, and what the console knew in
+// the tape of its story.
 type Picture struct {
 	Name     string   `json:"name"`
 	Story    string   `json:"story"`
@@ -27,6 +30,8 @@ type Picture struct {
 	Rows     int      `json:"rows"`
 	Light    bool     `json:"light,omitempty"`
 	Tour     bool     `json:"tour,omitempty"` // a step of the tour
+	Tape     string   `json:"tape"`           // in TAPE.tape.zst is what the console was told, up to its last picture
+	At       int      `json:"at"`             // after so many entries of the tape
 }
 
 // Gallery is a folder of pictures with the frames they are painted from.
@@ -91,6 +96,37 @@ func (g *Gallery) Put(p Picture, frame string) error {
 	return nil
 }
 
+const tapeExt = ".tape.zst"
+
+// Tape is what the console of a story was told.
+func (g *Gallery) Tape(name string) ([]byte, error) {
+	b, err := os.ReadFile(g.file(name, tapeExt))
+	if err != nil {
+		return nil, fmt.Errorf("shot: gallery: %w", err)
+	}
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<30))
+	if err != nil {
+		return nil, fmt.Errorf("shot: gallery: %w", err)
+	}
+	defer d.Close()
+	if b, err = d.DecodeAll(b, nil); err != nil {
+		return nil, fmt.Errorf("shot: gallery: tape %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// PutTape keeps what the console of a story was told.
+func (g *Gallery) PutTape(name string, tape []byte) error {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return fmt.Errorf("shot: gallery: %w", err)
+	}
+	if err := os.WriteFile(g.file(name, tapeExt), e.EncodeAll(tape, nil), 0o644); err != nil {
+		return fmt.Errorf("shot: gallery: %w", err)
+	}
+	return nil
+}
+
 // Save writes the index, in the order of names, and takes away pictures that
 // are not in it.
 func (g *Gallery) Save(names []string) error {
@@ -105,13 +141,13 @@ func (g *Gallery) Save(names []string) error {
 		return fmt.Errorf("shot: gallery: %w", err)
 	}
 	stray, err := g.Strays()
-	for _, name := range stray {
-		err = errors.Join(err, os.Remove(g.file(name, ".ansi")), os.Remove(g.file(name, ".png")))
+	for _, file := range stray {
+		err = errors.Join(err, os.Remove(filepath.Join(g.Dir, file)))
 	}
 	return err
 }
 
-// Strays are the frames in the folder that the index does not know. Pictures
+// Strays are the files in the folder that the index does not know. Pictures
 // without a frame are others' and are left alone.
 func (g *Gallery) Strays() ([]string, error) {
 	es, err := os.ReadDir(g.Dir)
@@ -120,9 +156,16 @@ func (g *Gallery) Strays() ([]string, error) {
 	}
 	var out []string
 	for _, e := range es {
-		name, isFrame := strings.CutSuffix(e.Name(), ".ansi")
-		if isFrame && !slices.ContainsFunc(g.Pictures, func(p Picture) bool { return p.Name == name }) {
-			out = append(out, name)
+		frame, isFrame := strings.CutSuffix(e.Name(), ".ansi")
+		tape, isTape := strings.CutSuffix(e.Name(), tapeExt)
+		switch {
+		case isFrame && !slices.ContainsFunc(g.Pictures, func(p Picture) bool { return p.Name == frame }):
+			out = append(out, e.Name())
+			if _, err := os.Stat(g.file(frame, ".png")); err == nil {
+				out = append(out, frame+".png")
+			}
+		case isTape && !slices.ContainsFunc(g.Pictures, func(p Picture) bool { return p.Tape == tape }):
+			out = append(out, e.Name())
 		}
 	}
 	return out, nil

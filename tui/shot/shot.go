@@ -96,14 +96,11 @@ func paint(w io.Writer, frame string, cols, rows, px int, on sheet) error {
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(strings.ReplaceAll(frame, "\r\n", "\n"), "\n")
-	lines = lines[:min(rows, len(lines))] // one more would scroll the first out of sight
-	screen := vt.NewEmulator(cols, rows)
-	defer drain(screen)()
-	// Without wrapping a line that is too long is cut off, not continued.
-	if _, err := screen.WriteString(ansi.ResetModeAutoWrap + strings.Join(lines, "\r\n")); err != nil {
-		return fmt.Errorf("shot: %w", err)
+	screen, end, err := screenOf(frame, cols, rows)
+	if err != nil {
+		return err
 	}
+	defer end()
 	p := painter{fs: fs, on: on, img: image.NewRGBA(image.Rect(0, 0, cols*fs.w+2*margin, rows*fs.h+2*margin))}
 	p.fill(p.img.Bounds(), on.ground)
 	for y := range rows {
@@ -118,6 +115,40 @@ func paint(w io.Writer, frame string, cols, rows, px int, on sheet) error {
 		return fmt.Errorf("shot: %w", err)
 	}
 	return nil
+}
+
+// screenOf puts a frame on a screen. end is to be called when it was read.
+func screenOf(frame string, cols, rows int) (screen *vt.Emulator, end func(), err error) {
+	lines := strings.Split(strings.ReplaceAll(frame, "\r\n", "\n"), "\n")
+	lines = lines[:min(rows, len(lines))] // one more would scroll the first out of sight
+	screen = vt.NewEmulator(cols, rows)
+	end = drain(screen)
+	// Without wrapping a line that is too long is cut off, not continued.
+	if _, err := screen.WriteString(ansi.ResetModeAutoWrap + strings.Join(lines, "\r\n")); err != nil {
+		end()
+		return nil, nil, fmt.Errorf("shot: %w", err)
+	}
+	return screen, end, nil
+}
+
+// OnScreen is a frame as it is read off a screen, so that frames which look
+// alike are alike, whoever wrote them.
+func OnScreen(frame string, cols, rows int) (string, error) {
+	screen, end, err := screenOf(frame, cols, rows)
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	for y := range rows {
+		for x := range cols {
+			if c := screen.CellAt(x, y); c != nil && c.Content == " " && c.Style.Attrs&uv.AttrReverse == 0 {
+				blank := *c // its ink is not seen, and renderers save it
+				blank.Style = uv.Style{Bg: c.Style.Bg, Underline: c.Style.Underline, UnderlineColor: c.Style.UnderlineColor}
+				screen.SetCell(x, y, &blank)
+			}
+		}
+	}
+	return screen.Render(), nil
 }
 
 // drain takes the replies of an emulator nobody else listens to: it waits for

@@ -1,10 +1,14 @@
 // Signalbox-shots makes screenshots/ and docs/tour.md anew from real runs of
 // the demo: all stories, or those whose names begin with one of its arguments.
+// With -repaint nothing is run: what the consoles of the pictures were told is
+// told to the console of today.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"signalbox/tui"
 	"signalbox/tui/shot"
 )
 
@@ -24,7 +29,13 @@ const atOnce = 1
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
+	again := flag.Bool("repaint", false, "make the pictures from their tapes, without running the demo")
+	flag.Parse()
+	do := run
+	if *again {
+		do = paintAgain
+	}
+	err := do(ctx, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "signalbox-shots:", err)
@@ -70,33 +81,33 @@ func run(ctx context.Context, prefixes []string) (err error) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			put := func(p shot.Picture, frame string) error {
-				mu.Lock()
-				defer mu.Unlock()
-				return g.Put(p, frame)
-			}
-			if err := s.play(ctx, bin, put); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			err := s.play(ctx, bin, filepath.Join(dir, s.name+".tape"))
+			mu.Lock()
+			defer mu.Unlock()
+			if err = errors.Join(err, s.keep(g, filepath.Join(dir, s.name+".tape"))); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 			}
 		})
 	}
 	wg.Wait()
-	errs = append(errs, g.Save(names), os.WriteFile("docs/tour.md", []byte(g.Tour("../screenshots")), 0o644))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, save(g, names))...)
+}
+
+// save writes the index and the page that is made of it.
+func save(g *shot.Gallery, names []string) error {
+	return errors.Join(g.Save(names), os.WriteFile("docs/tour.md", []byte(g.Tour("../screenshots")), 0o644))
 }
 
 func wanted(name string, prefixes []string) bool {
 	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// play runs a story's demo and takes the picture of each of its steps.
-func (s *story) play(ctx context.Context, bin string, put func(shot.Picture, string) error) (err error) {
+// play runs a story's demo on a tape and keeps the screen of each of its steps.
+func (s *story) play(ctx context.Context, bin, tape string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	t, err := shot.Start(ctx, shot.Options{
-		Cmd: []string{bin, "demo", "--scenario", s.scenario}, Env: s.env, Cols: s.cols, Rows: s.rows, Light: s.light,
+		Cmd: []string{bin, "demo", "--scenario", s.scenario, "--tape", tape}, Env: s.env, Cols: s.cols, Rows: s.rows, Light: s.light,
 		Settle:   80 * time.Millisecond, // less than the time between two frames of a live console
 		Patience: 40 * time.Second,
 	})
@@ -114,14 +125,116 @@ func (s *story) play(ctx context.Context, bin string, put func(shot.Picture, str
 				missed = append(missed, fmt.Errorf("%s: %q never came", p.name, text))
 			}
 		}
-		pic := shot.Picture{
+		s.taken = append(s.taken, shot.Picture{
 			Name: p.name, Story: s.title, Scenario: s.scenario, Pane: p.pane, Keys: p.keys, Say: p.say,
-			Cols: s.cols, Rows: s.rows, Light: s.light, Tour: p.say != "",
-		}
-		if err := put(pic, t.Screen()); err != nil {
+			Cols: s.cols, Rows: s.rows, Light: s.light, Tour: p.say != "", Tape: s.name,
+		})
+		screen, err := shot.OnScreen(t.Screen(), s.cols, s.rows)
+		if err != nil {
 			return err
 		}
+		s.screens = append(s.screens, screen)
 		fmt.Fprintln(os.Stderr, "screenshots/"+p.name+".png")
+	}
+	return nil
+}
+
+// keep finds each screen that was seen among the frames that the console makes
+// of the tape, and puts pictures and tape into the gallery.
+func (s *story) keep(g *shot.Gallery, file string) error {
+	tape, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	p, err := tui.NewPlayer(bytes.NewReader(tape))
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	last := ""
+	for i := 0; i < len(s.taken); {
+		if err := p.Next(); err != nil {
+			return fmt.Errorf("%s was not found on the tape: %w", s.taken[i].Name, err)
+		}
+		if p.Frame() == last {
+			continue
+		}
+		last = p.Frame()
+		frame, err := shot.OnScreen(last, s.cols, s.rows)
+		if err != nil {
+			return err
+		}
+		for ; i < len(s.taken) && frame == s.screens[i]; i++ {
+			s.taken[i].At = p.Played()
+			if err := g.Put(s.taken[i], frame); err != nil {
+				return err
+			}
+		}
+	}
+	return g.PutTape(s.name, lines(tape, p.Played()+1)) // and the opening
+}
+
+// lines are the first n lines of a text.
+func lines(text []byte, n int) []byte {
+	at := 0
+	for range n {
+		i := bytes.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return text
+		}
+		at += i + 1
+	}
+	return text[:at]
+}
+
+// paintAgain makes pictures from their tapes.
+func paintAgain(_ context.Context, prefixes []string) error {
+	g, err := shot.OpenGallery("screenshots")
+	if err != nil {
+		return err
+	}
+	var names []string
+	for i := range g.Pictures {
+		names = append(names, g.Pictures[i].Name)
+	}
+	for i := range stories {
+		s := &stories[i]
+		if !wanted(s.name, prefixes) {
+			continue
+		}
+		if err := repaint(g, s.name); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return save(g, names)
+}
+
+// repaint makes the pictures of one tape.
+func repaint(g *shot.Gallery, name string) error {
+	tape, err := g.Tape(name)
+	if err != nil {
+		return err
+	}
+	p, err := tui.NewPlayer(bytes.NewReader(tape))
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for i := range g.Pictures {
+		pic := &g.Pictures[i]
+		if pic.Tape != name {
+			continue
+		}
+		if err := p.PlayTo(pic.At); err != nil {
+			return fmt.Errorf("%s: %w", pic.Name, err)
+		}
+		frame, err := shot.OnScreen(p.Frame(), pic.Cols, pic.Rows)
+		if err != nil {
+			return err
+		}
+		if err := g.Put(*pic, frame); err != nil {
+			return err
+		}
 	}
 	return nil
 }

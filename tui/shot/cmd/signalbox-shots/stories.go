@@ -1,5 +1,7 @@
 package main
 
+import "signalbox/tui/shot"
+
 // story is one run of the demo with pictures on its way.
 type story struct {
 	name, title string
@@ -8,6 +10,10 @@ type story struct {
 	light       bool
 	env         []string
 	steps       []step
+
+	// What its run has given: the pictures and their screens.
+	taken   []shot.Picture
+	screens []string
 }
 
 // step is one picture: the keys that lead to it from the one before, and for
