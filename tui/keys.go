@@ -31,7 +31,7 @@ func (m *Model) globals() []key.Row {
 			return ""
 		}},
 		{Keys: []string{":"}, Short: "command", Help: "type a command, with completion: every lever, every pane, explain, audit", Run: m.startLine},
-		{Keys: []string{"space"}, Short: m.freezeWord(), Help: "freeze the picture, or go live; the node goes on", Run: m.freeze},
+		{Keys: []string{"space"}, Short: m.freezeWord(), Help: m.freezeHelp(), Run: m.freeze},
 		m.explainKey(),
 		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},
 		{Keys: []string{"W"}, Help: "who did what, when and why: the node's audit log", Disabled: m.noRecords, Send: func() string { return "audit" }},
@@ -61,6 +61,13 @@ func (m *Model) freezeWord() string {
 		return "go live"
 	}
 	return "freeze"
+}
+
+func (m *Model) freezeHelp() string {
+	if m.opt.Recorded {
+		return "play the recording, or stop it"
+	}
+	return "freeze the picture, or go live; the node goes on"
 }
 
 func (m *Model) freeze() {

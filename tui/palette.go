@@ -100,6 +100,9 @@ func (m *Model) verbs() []verb {
 	if m.opt.Role == control.Operator {
 		out = append(out, verb{name: "drain", help: "the same as node.drain: who would be cut, and over what time, then ask", act: true, run: leverOf(control.NodeDrain)})
 	}
+	if _, ok := m.src.(Past); ok {
+		out = append(out, verb{name: "at", help: "look at another moment: at 03:12, at 03:12:30 (UTC), at -10m, at live", words: momentWords, run: (*Model).at})
+	}
 	out = append(out, verb{name: "quit", help: "close the console", run: func(*Model, []string) tea.Cmd { return tea.Quit }})
 	return out
 }
@@ -288,6 +291,14 @@ func noteOf(list []suggestion, text string) string {
 		}
 	}
 	return ""
+}
+
+// momentWords suggests how to say when.
+func momentWords(_ *Model, n int) []suggestion {
+	if n > 0 {
+		return nil
+	}
+	return []suggestion{{"-1m", "a minute ago"}, {"-10m", "ten minutes ago"}, {"live", "the present, or the end of a recording"}}
 }
 
 // suggest lists how the line can go on, the best first, and the part of the

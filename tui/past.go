@@ -2,8 +2,10 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -22,11 +24,17 @@ type Past interface {
 	History(ctx context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error)
 }
 
+// Spanned is a Past that knows from when to when.
+type Spanned interface {
+	Span() (first, last time.Time)
+}
+
 const (
 	pastWindow = time.Minute // what the charts of a past moment show
 	pastStep   = time.Second
 	primeReach = 4 * time.Minute
 	pastJump   = 30 * time.Second
+	pastLeap   = 5 * time.Minute
 )
 
 // past is where the console looks when not at the present.
@@ -50,27 +58,110 @@ func (m *Model) pastKeys() []key.Row {
 	if _, ok := m.src.(Past); !ok {
 		return nil
 	}
-	return []key.Row{
+	end := "back to the present"
+	if m.opt.Recorded {
+		end = "to the end of the recording"
+	}
+	rows := []key.Row{
 		{Keys: []string{"["}, Short: "back", Help: "look back by a second: every pane shows that moment", Run: func() { m.look(-pastStep) }},
 		{Keys: []string{"]"}, Help: "and forward by a second", Run: func() { m.look(pastStep) }},
 		{Keys: []string{"{"}, Help: "look back by thirty seconds", Run: func() { m.look(-pastJump) }},
 		{Keys: []string{"}"}, Help: "and forward by thirty seconds", Run: func() { m.look(pastJump) }},
-		{Keys: []string{"."}, Help: "back to the present, or to the end of a recording", Run: m.live},
+		{Keys: []string{"("}, Help: "look back by five minutes; :at 03:12 goes to a time of day", Run: func() { m.look(-pastLeap) }},
+		{Keys: []string{")"}, Help: "and forward by five minutes", Run: func() { m.look(pastLeap) }},
+		{Keys: []string{"."}, Help: end, Run: m.live},
 	}
+	if _, ok := m.src.(Spanned); ok {
+		rows = append(rows, key.Row{Keys: []string{","}, Help: "to the start of the recording", Run: func() { m.lookAt(m.first()) }})
+	}
+	return rows
 }
 
-// look moves the moment shown; the source is asked by the next command.
-func (m *Model) look(by time.Duration) {
-	newest := m.feed.Data().Snap.At
-	if m.past == nil {
-		from := newest
-		if m.frozen != nil {
-			from = m.frozen.Now
-		}
-		m.past = &past{at: from, want: from}
+// first is when what the source remembers begins, zero where it does not say.
+func (m *Model) first() time.Time {
+	if s, ok := m.src.(Spanned); ok {
+		first, _ := s.Span()
+		return first
 	}
-	m.past.want = m.past.want.Add(by)
-	if !m.past.want.Before(newest) {
+	return time.Time{}
+}
+
+// at is the command that goes to a time.
+func (m *Model) at(args []string) tea.Cmd {
+	t, err := parseMoment(strings.Join(args, " "), m.feed.Data().Snap.At)
+	switch {
+	case err != nil:
+		m.say(style.Warn, err.Error())
+	case t.IsZero():
+		m.live()
+	default:
+		m.lookAt(t)
+	}
+	return nil
+}
+
+var errMoment = errors.New("at 03:12, 03:12:30 (UTC), -10m, or live")
+
+// parseMoment reads a time of day before now, how long before now, or live,
+// which is the zero time.
+func parseMoment(s string, now time.Time) (time.Time, error) {
+	if s == "live" || s == "end" {
+		return time.Time{}, nil
+	}
+	if back, ok := strings.CutPrefix(s, "-"); ok {
+		d, err := time.ParseDuration(back)
+		if err != nil || d < 0 {
+			return time.Time{}, errMoment
+		}
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		clock, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		y, mo, d := now.UTC().Date()
+		t := time.Date(y, mo, d, clock.Hour(), clock.Minute(), clock.Second(), 0, time.UTC)
+		if t.After(now) { // it was yesterday
+			t = t.AddDate(0, 0, -1)
+		}
+		return t, nil
+	}
+	return time.Time{}, errMoment
+}
+
+// lookAt goes to a moment; one before all that is remembered is told, and nothing
+// moves.
+func (m *Model) lookAt(t time.Time) {
+	first := m.first()
+	if !first.IsZero() && t.Before(first) {
+		m.say(style.Warn, "the recording does not reach back to "+t.Format("15:04:05")+": it begins at "+first.Format("15:04:05"))
+		return
+	}
+	m.lookTo(t)
+}
+
+// looking is the moment that is asked for, or shown.
+func (m *Model) looking() time.Time {
+	switch {
+	case m.past != nil:
+		return m.past.want
+	case m.frozen != nil:
+		return m.frozen.Now
+	}
+	return m.feed.Data().Snap.At
+}
+
+func (m *Model) look(by time.Duration) { m.lookTo(m.looking().Add(by)) }
+
+// lookTo moves the moment shown; the source is asked by the next command.
+func (m *Model) lookTo(t time.Time) {
+	if m.past == nil {
+		now := m.looking()
+		m.past = &past{at: now, want: now}
+	}
+	m.past.want = t
+	if newest := m.feed.Data().Snap.At; !t.Before(newest) {
 		if !m.opt.Recorded {
 			m.live()
 			return
@@ -202,5 +293,9 @@ func (m *Model) pastSign(g *style.Glyph) string {
 	if m.past.playing {
 		sign = g.Dot
 	}
-	return fmt.Sprintf(" %s %s %s -%s ", sign, word, m.frozen.Now.Format("15:04:05"), frozenFor(max(0, d)))
+	of := ""
+	if first := m.first(); !first.IsZero() {
+		of = "of " + frozenFor(m.feed.Data().Snap.At.Sub(first)) + " "
+	}
+	return fmt.Sprintf(" %s %s %s -%s %s", sign, word, m.frozen.Now.Format("15:04:05"), frozenFor(max(0, d)), of)
 }

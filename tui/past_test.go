@@ -139,3 +139,60 @@ func TestMarkAndCompare(t *testing.T) {
 	}
 	wantSize(t, b.m.frame, 120, 40)
 }
+
+// TestGoingToAMoment: by steps of five minutes, by the time of day, by how long
+// ago, and back; what was never recorded is told and moves nothing.
+func TestGoingToAMoment(t *testing.T) {
+	b := newBench(t, sample.HotShard, 100, 30, 700, Options{NoColor: true})
+	newest := b.m.feed.Data().Snap.At
+	at := func(line string) {
+		t.Helper()
+		b.press(":")
+		b.typeText("at " + line)
+		b.press("enter")
+	}
+	ago := func(want time.Duration) {
+		t.Helper()
+		if b.m.frozen == nil {
+			t.Fatalf("nothing of the past is shown:\n%s", text(b))
+		}
+		if got := newest.Sub(b.m.frozen.Now); got < want-time.Second || got > want+time.Second {
+			t.Errorf("%s ago is shown, want %s", got, want)
+		}
+	}
+	b.press("(")
+	ago(5 * time.Minute)
+	b.press("(", ")")
+	ago(5 * time.Minute)
+	at("-2m")
+	ago(2 * time.Minute)
+	at(newest.Add(-time.Minute).UTC().Format("15:04:05"))
+	ago(time.Minute)
+	at("-10h")
+	ago(time.Minute)
+	if !strings.Contains(text(b), "does not reach back") {
+		t.Errorf("nothing is said:\n%s", text(b))
+	}
+	for _, line := range []string{"25:00", "-x", "yesterday", ""} {
+		at(line)
+		ago(time.Minute)
+		if !strings.Contains(text(b), "at 03:12") {
+			t.Errorf("%q: nothing is said:\n%s", line, text(b))
+		}
+	}
+	at("live")
+	if b.m.past != nil || b.m.frozen != nil {
+		t.Error("live is not live")
+	}
+}
+
+func TestParseMoment(t *testing.T) {
+	now := time.Date(2026, 3, 1, 0, 10, 0, 0, time.UTC)
+	for s, want := range map[string]string{
+		"00:05": "2026-03-01T00:05:00Z", "23:59:30": "2026-02-28T23:59:30Z", "-90s": "2026-03-01T00:08:30Z", "-1h": "2026-02-28T23:10:00Z",
+	} {
+		if got, err := parseMoment(s, now); err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%s: %v %v, want %s", s, got, err, want)
+		}
+	}
+}

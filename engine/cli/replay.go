@@ -19,11 +19,12 @@ import (
 
 func (a *app) replayCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "replay FILE",
+		Use:   "replay FILE|DIR",
 		Short: "The console on a recorded flight-recorder file",
 		Long: `Opens a recording of the flight recorder: a file of a node's flight directory,
-or flight.sbr out of a bundle. It begins at its end; [ and ] step by a second,
-{ and } by thirty, space plays. Nothing can be changed there.`,
+all of that directory (STATE_DIR/flight) as one recording, or flight.sbr out of a
+bundle. It begins at its end; [ and ] step by a second, { and } by thirty, ( and )
+by five minutes, :at 03:12 goes there, space plays. Nothing can be changed there.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.replay(c, args[0]) },
 	}
@@ -87,6 +88,9 @@ func (p *player) Events(after uint64) ([]view.Event, uint64) {
 func (p *player) Do(context.Context, control.Command) (control.Result, error) {
 	return control.Fail(control.Denied, "this is a recording"), nil
 }
+
+// Span is the time of the first and of the last snapshot.
+func (p *player) Span() (first, last time.Time) { return p.rec.Span() }
 
 // History returns the snapshots between two times.
 func (p *player) History(_ context.Context, from, to time.Time, step time.Duration) ([]*view.Snapshot, error) {

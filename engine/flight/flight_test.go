@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,4 +310,53 @@ func BenchmarkTake(b *testing.B) {
 		r.take(sample{snap: snap(i, at.Add(time.Duration(i)*time.Second))})
 	}
 	b.ReportMetric(float64(r.Stats().MemBytes)/float64(r.Stats().Snapshots), "bytes/snapshot")
+}
+
+// TestADirectoryIsOneRecording: its segments follow each other, of two runs of a
+// node too; a torn last one ends early, one that is none of ours leaves a gap, and
+// an empty directory is an error.
+func TestADirectoryIsOneRecording(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); !errors.Is(err, ErrEmpty) {
+		t.Fatalf("an empty directory: %v", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			record(t, Options{Dir: dir}, 400, func(i int) []view.Event {
+				return []view.Event{{Seq: uint64(i + 1), Kind: "tick", Severity: view.Info, At: time.Now()}}
+			})
+			time.Sleep(time.Minute)
+		}
+	})
+	segments, _ := list(dir, segmentPrefix)
+	if len(segments) < 3 {
+		t.Fatalf("%d segments", len(segments))
+	}
+	rec, err := Open(dir)
+	if err != nil || rec.Torn() != nil || rec.Len() != 800 || len(rec.Events()) != 800 {
+		t.Fatalf("%v, torn %v, %d snapshots, %d events", err, rec.Torn(), rec.Len(), len(rec.Events()))
+	}
+	if evs := rec.Events(); !slices.IsSortedFunc(evs, func(a, b view.Event) int { return int(a.Seq) - int(b.Seq) }) {
+		t.Error("the events' numbers do not ascend")
+	}
+	first, last := rec.Span()
+	if d := last.Sub(first); d < 13*time.Minute {
+		t.Errorf("it spans %s", d)
+	}
+	snaps, err := rec.History(first.Add(4*time.Minute), first.Add(8*time.Minute), 0, 1000)
+	if err != nil || len(snaps) != 181 || !slices.IsSortedFunc(snaps, func(a, b *view.Snapshot) int { return a.At.Compare(b.At) }) {
+		t.Errorf("across two segments: %d snapshots, %v", len(snaps), err)
+	}
+	newest := segments[len(segments)-1].path
+	b, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(newest, b[:len(b)-3], 0o600), os.WriteFile(segments[1].path, []byte("no recording"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	rec, err = Open(dir)
+	if err != nil || rec.Torn() == nil || rec.Len() >= 800 || rec.Len() < 300 {
+		t.Errorf("damaged: %v, torn %v, %d snapshots", err, rec.Torn(), rec.Len())
+	}
 }

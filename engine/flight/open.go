@@ -13,19 +13,20 @@ import (
 	"signalbox/engine/view"
 )
 
-// Recording is a file of this package, opened for reading. Only its index and
-// its events are in memory; snapshots are read when asked for.
+// Recording is a file of this package, or a directory of them, opened for
+// reading. Only its index and its events are in memory; snapshots are read when
+// asked for.
 type Recording struct {
 	// Constant after Open.
-	path   string
 	chunks []where
 	times  []int64 // Unix ms of every snapshot, ascending
 	events []view.Event
 	torn   error // why it ends before its end, nil when it does not
 }
 
-// where is a chunk in the file.
+// where is a chunk in a file.
 type where struct {
+	path        string
 	from, to    int64 // offsets
 	first, last int64 // Unix ms
 }
@@ -36,9 +37,53 @@ var ErrEmpty = errors.New("flight: the recording holds no snapshot")
 // maxEvents bounds what a file makes us remember.
 const maxEvents = 20_000
 
-// Open reads the index of a recording. Whatever is whole is usable: a torn or
-// damaged tail is told by Torn.
-func Open(path string) (_ *Recording, err error) {
+// Open reads the index of a recording: of a file, or of the segments in a
+// recorder's directory as one. Whatever is whole is usable: a torn or damaged
+// tail is told by Torn.
+func Open(path string) (*Recording, error) {
+	if st, err := os.Stat(path); err != nil || !st.IsDir() {
+		return openFile(path)
+	}
+	all := &Recording{}
+	segments, _ := list(path, segmentPrefix)
+	for _, s := range segments {
+		one, err := openFile(s.path)
+		if err != nil { // one that holds nothing, or nothing of ours, leaves a gap
+			all.torn = errors.Join(all.torn, err)
+			continue
+		}
+		all.append(one)
+	}
+	if len(all.times) == 0 {
+		return nil, fmt.Errorf("%s: %w", path, errors.Join(ErrEmpty, all.torn))
+	}
+	for i := range all.events { // a node that began anew has counted from one again
+		all.events[i].Seq = uint64(i + 1)
+	}
+	return all, nil
+}
+
+// append adds what comes after. What is said to be earlier is of a clock that was
+// set back: there is one order only, so it is left out.
+func (rec *Recording) append(later *Recording) {
+	if n := len(rec.times); n > 0 && later.times[0] < rec.times[n-1] {
+		rec.torn = errors.Join(rec.torn, fmt.Errorf("%s: %w: it begins before the one before it ends", later.chunks[0].path, ErrDamaged))
+		return
+	}
+	rec.chunks = append(rec.chunks, later.chunks...)
+	rec.times = append(rec.times, later.times...)
+	rec.remember(later.events)
+	rec.torn = errors.Join(rec.torn, later.torn)
+}
+
+func (rec *Recording) remember(evs []view.Event) {
+	rec.events = append(rec.events, evs...)
+	if n := len(rec.events) - maxEvents; n > 0 {
+		rec.events = slices.Delete(rec.events, 0, n)
+	}
+}
+
+func openFile(path string) (_ *Recording, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -47,9 +92,12 @@ func Open(path string) (_ *Recording, err error) {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w", path, ErrNotRecording)
 	}
-	rec := &Recording{path: path}
+	rec := &Recording{}
 	if err := rec.index(bufio.NewReaderSize(f, 1<<16)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range rec.chunks {
+		rec.chunks[i].path = path
 	}
 	return rec, nil
 }
@@ -95,10 +143,7 @@ func (rec *Recording) note(u *unpacker, f frame, at, size int64) error {
 		if err != nil {
 			return err
 		}
-		rec.events = append(rec.events, evs...)
-		if n := len(rec.events) - maxEvents; n > 0 {
-			rec.events = slices.Delete(rec.events, 0, n)
-		}
+		rec.remember(evs)
 	case kindKey:
 		rec.chunks = append(rec.chunks, where{from: at, first: f.at})
 		rec.times = append(rec.times, f.at)
@@ -134,12 +179,7 @@ func (rec *Recording) Events() []view.Event { return rec.events }
 
 // History returns the snapshots between two times (zero: open), at least step
 // apart, at most limit of them, the newest if there are more.
-func (rec *Recording) History(from, to time.Time, step time.Duration, limit int) (_ []*view.Snapshot, err error) {
-	f, err := os.Open(rec.path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+func (rec *Recording) History(from, to time.Time, step time.Duration, limit int) ([]*view.Snapshot, error) {
 	u, err := newUnpacker()
 	if err != nil {
 		return nil, err
@@ -147,24 +187,36 @@ func (rec *Recording) History(from, to time.Time, step time.Duration, limit int)
 	defer u.close()
 	s := newSpan(from, to, step)
 	var out []*view.Snapshot
-	var bad error
 	for _, c := range rec.chunks {
 		if c.last < s.from || s.to != 0 && c.first > s.to {
 			continue
 		}
-		_, err := u.walk(bufio.NewReader(io.NewSectionReader(f, c.from, c.to-c.from)), &s, func(_ int64, js []byte) bool {
-			snap := &view.Snapshot{}
-			if bad = json.Unmarshal(js, snap); bad != nil {
-				return false
-			}
+		if err := c.read(u, &s, func(snap *view.Snapshot) {
 			if out = append(out, snap); len(out) > limit {
 				out = out[1:]
 			}
-			return true
-		}, nil)
-		if err = errors.Join(err, bad); err != nil {
+		}); err != nil {
 			return out, err
 		}
 	}
 	return out, nil
+}
+
+// read yields the chunk's snapshots that the span wants.
+func (c *where) read(u *unpacker, s *span, yield func(*view.Snapshot)) (err error) {
+	f, err := os.Open(c.path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var bad error
+	_, err = u.walk(bufio.NewReader(io.NewSectionReader(f, c.from, c.to-c.from)), s, func(_ int64, js []byte) bool {
+		snap := &view.Snapshot{}
+		if bad = json.Unmarshal(js, snap); bad != nil {
+			return false
+		}
+		yield(snap)
+		return true
+	}, nil)
+	return errors.Join(err, bad)
 }
