@@ -39,7 +39,7 @@ func planLinkReconnect(e *Engine, c control.Command) (change, control.Result) {
 	if bad.Code != "" {
 		return change{}, bad
 	}
-	plan := []string{fmt.Sprintf("ends the connection to %s, in whose %d rooms nobody there is heard until it is back", linkName(p), len(l.Rooms))}
+	plan := []string{fmt.Sprintf("ends the connection to %s, in whose %s nobody there is heard until it is back", linkName(p), view.Plural(len(l.Rooms), "room"))}
 	if l.State != "up" && l.State != "muted" {
 		plan = []string{fmt.Sprintf("%s is %s: dials it now instead of later", linkName(p), l.State)}
 	}
@@ -72,7 +72,7 @@ func planLinkMute(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: []string{
 			fmt.Sprintf("mutes the link to %s: no media goes there, what it sends is dropped as muted", linkName(p)),
-			fmt.Sprintf("its %d participants stay listed; relays that are linked with both of us still carry their media", l.Members),
+			fmt.Sprintf("its %s stay listed and are not heard; no signalbox carries their media to us instead", view.Plural(l.Members, "participant")),
 		},
 		apply:  func(context.Context) error { e.fed.mesh.Mute(p.Fingerprint, true); return nil },
 		undo:   func() error { e.fed.mesh.Mute(p.Fingerprint, false); return nil },

@@ -80,7 +80,7 @@ func planShardPause(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: []string{
 			fmt.Sprintf("pauses %s: what its sources send from now on is dropped as shard_paused", c.Target),
-			fmt.Sprintf("keeps the %d messages waiting in it; the other shards are untouched", v.Depth),
+			fmt.Sprintf("keeps %s waiting in it; the other shards are untouched", view.Plural(v.Depth, "message")),
 		},
 		target: v.Key(),
 		apply:  func(context.Context) error { return l.Pause(v.Index) },
@@ -98,7 +98,7 @@ func planShardResume(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "%s is not paused but %s", c.Target, v.State)
 	}
 	return change{
-		plan:   []string{fmt.Sprintf("resumes %s with %d messages waiting", c.Target, v.Depth)},
+		plan:   []string{fmt.Sprintf("resumes %s with %s waiting", c.Target, view.Plural(v.Depth, "message"))},
 		target: v.Key(),
 		apply:  func(context.Context) error { return l.Resume(v.Index) },
 	}, none()
@@ -111,7 +111,7 @@ func planShardRestart(e *Engine, c control.Command) (change, control.Result) {
 	}
 	return change{
 		plan: []string{
-			fmt.Sprintf("replaces the loop of %s; its %d waiting messages are kept", c.Target, v.Depth),
+			fmt.Sprintf("replaces the loop of %s; %s waiting in it kept", c.Target, view.Plural(v.Depth, "message")),
 			"the message in its hands, if it is stuck on one, is dropped as shard_replaced",
 		},
 		apply: func(context.Context) error { return l.Restart(v.Index) },
@@ -124,7 +124,7 @@ func planShardFlush(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, bad
 	}
 	return change{
-		plan:  []string{fmt.Sprintf("drops the %d messages waiting in %s as shard_flushed", v.Depth, c.Target)},
+		plan:  []string{fmt.Sprintf("drops %s waiting in %s as shard_flushed", view.Plural(v.Depth, "message"), c.Target)},
 		apply: func(context.Context) error { return l.Flush(v.Index) },
 	}, none()
 }
@@ -246,7 +246,7 @@ func planRoomClose(e *Engine, c control.Command) (change, control.Result) {
 	}
 	return change{
 		plan: []string{
-			fmt.Sprintf("closes room %s and ends the connections of its %d participants", r.Name, r.Local()),
+			fmt.Sprintf("closes room %s and cuts off its %s", r.Name, view.Plural(r.Local(), "participant")),
 			"they may join again at once; lock the room first to keep them out",
 		},
 		apply: func(context.Context) error {
@@ -265,7 +265,7 @@ func planRoomLock(e *Engine, c control.Command) (change, control.Result) {
 		return change{}, control.Fail(control.Invalid, "room %s is already locked", r.Name)
 	}
 	return change{
-		plan:  []string{fmt.Sprintf("locks room %s: its %d participants stay, nobody else can join", r.Name, r.Local())},
+		plan:  []string{fmt.Sprintf("locks room %s with %s in it, who stay: nobody else can join", r.Name, view.Plural(r.Local(), "participant"))},
 		apply: func(context.Context) error { return e.relay.LockRoom(r.Name, true) },
 		undo:  func() error { return e.relay.LockRoom(r.Name, false) },
 		ttl:   restrictTTL,
@@ -306,7 +306,7 @@ func planRoomPinTier(e *Engine, c control.Command) (change, control.Result) {
 		plan = fmt.Sprintf("lets the judge choose the tier of room %s again", r.Name)
 	}
 	return change{
-		plan:  []string{plan, fmt.Sprintf("tells its %d participants by one directive", r.Local())},
+		plan:  []string{plan, fmt.Sprintf("tells its %s by one directive", view.Plural(r.Local(), "participant"))},
 		apply: func(context.Context) error { return e.relay.PinTier(r.Name, tier) },
 		undo:  func() error { return e.relay.PinTier(r.Name, "") },
 		lifts: tier == "",

@@ -55,7 +55,7 @@ func planClientDrop(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: []string{
 			strings.TrimSpace(fmt.Sprintf("closes the %d signalling connections of %s %s", max(conns, 1), clean(c.Target), who)),
-			fmt.Sprintf("ends their %d calls; the other side is told", calls),
+			fmt.Sprintf("ends %s of theirs; the other side is told", view.Plural(calls, "call")),
 			"they may register again; ban the source to keep them out",
 		},
 		apply: func(context.Context) error {
@@ -102,20 +102,20 @@ func (j *judge) callCauses(s *view.Snapshot) []view.Cause {
 	case failing:
 		out = append(out, view.Cause{
 			Severity: view.Warn, Pane: "calls", Subject: "auth",
-			Message: fmt.Sprintf("%d checks of tokens had no answer: %s", failed, clean(a.LastError)),
+			Message: fmt.Sprintf("%s of tokens had no answer: %s", view.Plural(int(failed), "check"), clean(a.LastError)),
 			Remedy:  "look at the service behind auth_url",
 		})
 	case busy:
 		out = append(out, view.Cause{
 			Severity: view.Warn, Pane: "calls", Subject: "auth",
-			Message: fmt.Sprintf("%d clients were refused because too many tokens were being checked", a.Checks["busy"]),
+			Message: fmt.Sprintf("%s refused because too many tokens were being checked", view.Plural(int(a.Checks["busy"]), "client")),
 			Remedy:  "a flood, or a slow auth service: see its latency; auth.max_concurrent",
 		})
 	}
 	if n, lately := j.grew("stalls", s.Signal.Stalls, s.At, recentDrops); lately {
 		out = append(out, view.Cause{
 			Severity: view.Warn, Pane: "calls", Subject: "clients",
-			Message: fmt.Sprintf("%d clients do not take what they are told: calls to them fail", n),
+			Message: fmt.Sprintf("%s not reading what they are told: calls to them fail", view.Plural(int(n), "client")),
 			Remedy:  "their device or network is stuck; the events (peer_stalled) name them",
 		})
 	}

@@ -199,7 +199,7 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: append([]string{
 			"stops admitting: no new connection, no new participant",
-			fmt.Sprintf("the %d participants in %d rooms stay until they leave by themselves or the node is stopped", people, len(rooms)),
+			fmt.Sprintf("%s in %s stay until they leave by themselves or the node is stopped", view.Plural(people, "participant"), view.Plural(len(rooms), "room")),
 		}, drainWords(e, rooms)...),
 		target: theNode,
 		apply:  func(context.Context) error { e.setDraining(true); return nil },

@@ -9,6 +9,7 @@ import (
 	"signalbox/dht/record"
 	"signalbox/dht/table"
 	"signalbox/engine/control"
+	"signalbox/engine/view"
 )
 
 // traceTarget reads what an operator wants to look up: an id, or a text that
@@ -50,7 +51,7 @@ func planTrace(e *Engine, c control.Command) (change, control.Result) {
 	return change{
 		plan: []string{
 			fmt.Sprintf("looks up %s (%s…) and shows whom it asks, hop by hop", what, id.String()[:16]),
-			fmt.Sprintf("starts from the %d contacts closest to it; asks no more than 60 peers and takes no more than 30 s", min(e.dht.Table().Len(), e.dht.Table().K())),
+			fmt.Sprintf("starts from %s closest to it; asks no more than 60 peers and takes no more than 30 s", view.Plural(min(e.dht.Table().Len(), e.dht.Table().K()), "contact")),
 		},
 		apply: func(context.Context) (err error) {
 			seq, err = e.dht.Trace(id, what)

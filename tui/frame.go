@@ -125,7 +125,7 @@ func (m *Model) header(s *view.Snapshot, now time.Time, st *style.Set) string {
 		{ss, cell.Name(s.Node.State, 9)},
 		{ds, dt},
 		{style.Text, "up " + cell.Seconds(s.Node.UptimeS)},
-		{style.Text, fmt.Sprintf("%d in %s", people, cell.Plural(len(s.Rooms), "room"))},
+		{style.Text, fmt.Sprintf("%d in %s", people, view.Plural(len(s.Rooms), "room"))},
 		{style.Dim, cell.Name(s.Node.Version, 24)},
 	}
 	for _, p := range parts {

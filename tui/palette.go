@@ -188,7 +188,7 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 	case k == control.RoutingRefresh && n == 0:
 		add("all", "every bucket")
 		for i := range s.DHT.Buckets {
-			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%s, %d stale", cell.Plural(s.DHT.Buckets[i].Size, "contact"), s.DHT.Buckets[i].Stale))
+			add(strconv.Itoa(s.DHT.Buckets[i].Index), fmt.Sprintf("%s, %d stale", view.Plural(s.DHT.Buckets[i].Size, "contact"), s.DHT.Buckets[i].Stale))
 		}
 	case k == control.RoutingTrace && n == 0:
 		return traceWords(s)
@@ -210,7 +210,7 @@ func targetWords(m *Model, k control.Kind, n int) []suggestion {
 		}
 	case noun == "room":
 		for i := range s.Rooms {
-			add(s.Rooms[i].Name, fmt.Sprintf("%s, %s", cell.Plural(len(s.Rooms[i].Participants), "member"), s.Rooms[i].Tier))
+			add(s.Rooms[i].Name, fmt.Sprintf("%s, %s", view.Plural(len(s.Rooms[i].Participants), "member"), s.Rooms[i].Tier))
 		}
 	case noun == "participant":
 		return memberWords(m, 0)

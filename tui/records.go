@@ -186,7 +186,7 @@ func (m *Model) auditTrail([]string) tea.Cmd {
 				title: "who did what, newest first", width: 150,
 				rows: func(w int, st *style.Set) []string { return trailRows(recs, w, st) },
 				foot: func() string {
-					return fmt.Sprintf("%s at %s; esc closes", cell.Plural(len(recs), "record"), at.Format("15:04:05"))
+					return fmt.Sprintf("%s at %s; esc closes", view.Plural(len(recs), "record"), at.Format("15:04:05"))
 				},
 			})
 		}, err

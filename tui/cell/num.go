@@ -134,11 +134,3 @@ func Pct(v float64) string {
 		return fmt.Sprintf("%.0f%%", v)
 	}
 }
-
-// Plural counts things: "1 room", "2 rooms".
-func Plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

@@ -331,4 +331,4 @@ func tally(alarms, warns int) string {
 	return strings.Join(parts, ", ")
 }
 
-func plural(n int, what string) string { return cell.Plural(n, what) }
+func plural(n int, what string) string { return view.Plural(n, what) }
