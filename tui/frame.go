@@ -262,21 +262,38 @@ func (m *Model) footer(st *style.Set) string {
 	if m.notice != "" {
 		return ln.Add(m.noticeStyle, m.notice).String() + trimmed(right, rw)
 	}
-	for _, r := range append(own, global[:len(global)-2]...) {
-		m.footKey(ln, &r)
+	bare := false // on a narrow screen a key by itself is better than none: ? has its words
+	for i, r := range append(own, global[:len(global)-2]...) {
+		fits := ln.Left() >= cell.Width(r.Name())+cell.Width(r.Short)+3
+		bare = bare || !fits && m.w < narrow && r.Short != ""
+		switch {
+		case bare && (i >= len(own) || r.Why() != ""):
+		case bare:
+			r.Short = ""
+			m.footKey(ln, &r)
+		case fits && r.Short != "":
+			m.footKey(ln, &r)
+		}
 	}
 	return ln.String() + trimmed(right, rw)
 }
 
+// narrow is a screen on which the footer has no words for every key.
+const narrow = 60
+
 func (m *Model) footKey(ln *cell.Line, r *key.Row) {
-	if r.Short == "" || ln.Left() < cell.Width(r.Name())+cell.Width(r.Short)+3 {
+	words, gap, keys := "", 1, style.Key
+	if r.Short != "" {
+		words, gap = " "+r.Short, 2
+	}
+	if ln.Left() < cell.Width(r.Name()+words)+1 {
 		return
 	}
+	look := style.Text
 	if r.Why() != "" {
-		ln.Add(style.Dim, r.Name()+" "+r.Short).Space(2)
-		return
+		look, keys = style.Dim, style.Dim
 	}
-	ln.Add(style.Key, r.Name()).Add(style.Text, " "+r.Short).Space(2)
+	ln.Add(keys, r.Name()).Add(look, words).Space(gap)
 }
 
 const (
