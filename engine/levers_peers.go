@@ -109,20 +109,18 @@ func planPeerPing(e *Engine, c control.Command) (change, control.Result) {
 	if bad.Code != "" {
 		return change{}, bad
 	}
+	var rtt time.Duration
 	return change{
 		plan: []string{"sends one PING to " + c.Target[:16] + "… and waits up to 5 s"},
-		apply: func(ctx context.Context) error {
+		apply: func(ctx context.Context) (err error) {
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
-			rtt, err := e.dht.Ping(ctx, id)
-			if err != nil {
+			if rtt, err = e.dht.Ping(ctx, id); err != nil {
 				return fmt.Errorf("no answer: %w", err)
 			}
-			e.events.add(view.Event{
-				Kind: "peer_pong", Subject: c.Target, Message: fmt.Sprintf("%s… answered in %.1f ms", c.Target[:16], rtt.Seconds()*1e3),
-			})
 			return nil
 		},
+		said: func() string { return fmt.Sprintf("%s… answered in %.1f ms", c.Target[:16], rtt.Seconds()*1e3) },
 	}, none()
 }
 

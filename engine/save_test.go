@@ -182,7 +182,7 @@ func TestFailingDiskIsShown(t *testing.T) {
 	go func() { save(t, e) }()
 	until(t, e, "the save hangs", func(s *view.Snapshot) bool { return s.DHT.Saved.SavingS > 0 })
 	ping, err := seed.Do(t.Context(), control.Command{Kind: control.PeerPing, Target: e.Info().NodeID, Role: control.Operator})
-	if err != nil || !ping.OK {
+	if err != nil || !ping.OK || !strings.Contains(ping.Message, "answered in ") {
 		t.Errorf("%+v, %v", ping, err)
 	}
 	began := time.Now()

@@ -226,6 +226,10 @@ func (m *Model) onDone(msg doneMsg) {
 	}
 	text := "done: " + msg.in.Title + " " + msg.in.On
 	if n := len(msg.res); n > 0 {
+		// What a command has found out is more than that it was done.
+		if res := &msg.res[n-1].res; n == 1 && res.Message != "" && !slices.Contains(res.Plan, res.Message) {
+			text = cell.Clean(res.Message)
+		}
 		if msg.res[n-1].res.Undo != "" {
 			text += "   u takes it back"
 		}

@@ -172,3 +172,19 @@ func TestContactsAreOrdered(t *testing.T) {
 		t.Errorf("%s", f)
 	}
 }
+
+// TestTheAnswerIsSaid: what a command has found out stands where done would.
+func TestTheAnswerIsSaid(t *testing.T) {
+	b := newBench(t, sample.BadRoom, 120, 40, 5, Options{NoColor: true})
+	b.src.Fail = func(c control.Command) (control.Result, error) {
+		r := control.Result{OK: true, Code: control.OK, Plan: []string{"sends one PING"}, Message: "dry run: nothing was changed"}
+		if !c.DryRun {
+			r.Message = "ab12… answered in 3.1 ms\x1b[2J"
+		}
+		return r, nil
+	}
+	b.press("4", "P", "y")
+	if f := text(b); !strings.Contains(f, "answered in 3.1 ms") || strings.Contains(f, "done:") || strings.Contains(b.m.frame, "\x1b[2J") {
+		t.Errorf("%s", f)
+	}
+}
