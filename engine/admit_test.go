@@ -60,13 +60,43 @@ func TestTheLineAdmits(t *testing.T) {
 	}
 }
 
+// TestARelayByItself: without a DHT to join, named relays or not, a relay that
+// nobody has named is refused however well it proves itself, as by a wzp-relay;
+// with discovery switched on it is a guest.
+func TestARelayByItself(t *testing.T) {
+	ss := sites(t, 3)
+	cert, err := ss[1].keys.TLSCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, in := range map[string]bool{config.DirectoryAuto: false, config.DirectoryOff: false, config.DirectoryOn: true} {
+		t.Run(mode, func(t *testing.T) {
+			e := ss[0].open(t, func(c *config.Config) { c.Federation.Discover = mode })
+			claim(t, e, socket(t, quicnet.ClientConfig{}), quicnet.DialConfig{Cert: cert}, ss[1].fp)
+			until(t, e, "it is judged", func(s *view.Snapshot) bool {
+				linked := len(s.Links) == 1 && s.Links[0].State == "up" && s.Links[0].Found
+				refused := len(s.Links) == 0 && len(s.Refusals) == 1
+				if linked && !in || refused && in {
+					t.Fatalf("linked %v, refused %v", linked, refused)
+				}
+				return linked || refused
+			})
+		})
+	}
+}
+
 // TestNamedRelaysAndNoOthers: a relay that proves who it is comes as a guest to a
-// node whose operator has named none, and is refused where some are named, as a
-// wzp-relay would, unless discovery is switched on. It is for a reload to change.
+// node whose operator has named none and has had it join a DHT, and is refused
+// where some are named, as a wzp-relay would, unless discovery is switched on. It
+// is for a reload to change.
 func TestNamedRelaysAndNoOthers(t *testing.T) {
 	ss := sites(t, 3)
+	other := start(t, nil).Info()
 	var cfg config.Config
-	e := ss[0].open(t, func(c *config.Config) { cfg = *c })
+	e := ss[0].open(t, func(c *config.Config) {
+		c.DHT.Join = []string{other.NodeID + "@" + other.Listen}
+		cfg = *c
+	})
 	cert, err := ss[1].keys.TLSCertificate()
 	if err != nil {
 		t.Fatal(err)
@@ -104,4 +134,21 @@ func gone(t *testing.T, e *engine.Engine, cfg config.Config, other site) {
 		}
 		return true
 	})
+}
+
+// TestTheFirstOfADHTAdmits: the node that another one joins, and that has nobody
+// to join itself, is part of a DHT as that one is: a room is shared by two relays
+// of which one was told of the other as a DHT peer, and nothing more.
+func TestTheFirstOfADHTAdmits(t *testing.T) {
+	rooms := func(c *config.Config) { c.GlobalRooms = []config.GlobalRoom{{Name: "plaza"}} }
+	first := start(t, rooms)
+	second := start(t, func(c *config.Config) {
+		rooms(c)
+		c.DHT.Join = []string{first.Info().NodeID + "@" + first.Info().Listen}
+	})
+	a, _ := callers(t, first, "plaza", 1)
+	b, _ := callers(t, second, "plaza", 1)
+	until(t, first, "both in the room", func(*view.Snapshot) bool { return a[0].RoomCount.Load() == 2 && b[0].RoomCount.Load() == 2 })
+	talk(t, append(a, b...), 20)
+	until(t, second, "both hear each other", func(*view.Snapshot) bool { return received(append(a, b...)) == 40 })
 }

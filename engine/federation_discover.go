@@ -45,10 +45,12 @@ func (e *Engine) discover(ctx context.Context) {
 
 // discovers says whether this node links to relays that nobody has named to it:
 // those the DHT lists, and those that come and prove who they are. Left to
-// itself, a node does that whose operator has named no relay: who has named some
-// means these, as at a wzp-relay.
+// itself, a node does that which is part of a DHT, because it has joined one or
+// somebody has joined it, and whose operator has named no relay: who has named
+// some means these, and a relay by itself is what a wzp-relay is.
 func (e *Engine) discovers() bool {
-	if n := e.fed.named.Load(); e.cfg.Federation.Discover == config.DirectoryAuto && len(n.peers)+len(n.trusted) > 0 {
+	n := e.fed.named.Load()
+	if e.cfg.Federation.Discover == config.DirectoryAuto && (len(n.peers)+len(n.trusted) > 0 || len(e.cfg.DHT.Join) == 0 && e.dht.Table().Len() == 0) {
 		return false
 	}
 	return e.cfg.DiscoverRelays()

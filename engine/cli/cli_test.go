@@ -174,11 +174,17 @@ func (l *lockedBuffer) String() string {
 // its ready line.
 func startServer(t *testing.T, command string, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, home: t.TempDir(), sigs: make(chan os.Signal), code: make(chan int, 1), errs: &lockedBuffer{}}
-	r, w := io.Pipe()
 	all := append(slices.DeleteFunc([]string{command}, func(s string) bool { return s == "" }), "--listen", "127.0.0.1:0", "--insecure-allow-loopback")
+	return startAs(t, t.TempDir(), append(all, args...)...)
+}
+
+// startAs runs the program with these very arguments, and this home.
+func startAs(t *testing.T, home string, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, home: home, sigs: make(chan os.Signal), code: make(chan int, 1), errs: &lockedBuffer{}}
+	r, w := io.Pipe()
 	go func() {
-		s.code <- Execute(t.Context(), append(all, args...), IO{
+		s.code <- Execute(t.Context(), args, IO{
 			In: strings.NewReader(""), Out: w, Err: s.errs, Env: []string{"HOME=" + s.home}, Signals: s.sigs,
 		})
 		_ = w.Close()

@@ -90,8 +90,9 @@ const (
 // of others looked for there.
 func (c *Config) ListUsers() bool { return c.listed(c.Signal.Directory) }
 
-// DiscoverRelays says whether this node links to relays that nobody has named
-// to it: those the DHT lists, and those that come and prove who they are.
+// DiscoverRelays says whether this node may link to relays that nobody has named
+// to it: those the DHT lists, and those that come and prove who they are. Auto
+// means more than this: see signalbox/engine, which knows what is named now.
 func (c *Config) DiscoverRelays() bool { return c.listed(c.Federation.Discover) }
 
 func (c *Config) listed(mode string) bool {

@@ -97,7 +97,7 @@ var keys = withKinds([]Key{
 	{Name: "auth.timeout", Arg: "DURATION", Help: "for one check of a token at auth_url"},
 	{Name: "auth.max_concurrent", Arg: "N", Help: "checks of tokens at the same time"},
 	{Name: "auth.cache_ttl", Arg: "DURATION", Help: "how long a good verdict is believed; 0s: not at all"},
-	{Name: "federation.discover", Arg: "MODE", Help: "link to relays that the DHT lists for our global rooms or callees, and let such relays link: on, off, or auto, on unless auth_url is set or relays are named"},
+	{Name: "federation.discover", Arg: "MODE", Help: "link to relays that the DHT lists for our global rooms or callees, and let such relays link: on, off, or auto, on where the node is part of a DHT, auth_url is not set, and no relays are named"},
 	{Name: "federation.link_pps", Arg: "N", Help: "packets a second one linked relay may send"},
 	{Name: "federation.room_pps", Arg: "N", Help: "packets a second one linked relay may send to one room"},
 	{Name: "federation.trunk", Arg: "BOOL", Help: "send several packets in one datagram to linked signalboxes"},

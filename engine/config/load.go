@@ -88,7 +88,7 @@ func Load(o LoadOptions) (Config, Origins, error) {
 	if err == nil {
 		errs = append(errs, cfg.resolve(env, origins), cfg.validate(origins))
 	}
-	cfg.Warnings = cfg.warnings(origins)
+	cfg.Warnings = append(cfg.warnings(origins), cfg.leftBehind(env["HOME"])...)
 	if cfg.MissingFile = missing; missing != "" {
 		cfg.Warnings = append([]string{"there is no configuration file " + missing + ": the node runs with the defaults, the environment and the flags"}, cfg.Warnings...)
 	}

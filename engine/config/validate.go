@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -189,6 +192,19 @@ func (c *Config) warnings(o Origins) []string {
 		}
 	}
 	return out
+}
+
+// leftBehind warns of wzp-relay's identity where it keeps it (spec wzp 6.4), when
+// the node is about to begin with a new one.
+func (c *Config) leftBehind(home string) []string {
+	theirs := filepath.Join(home, ".wzp", "relay-identity")
+	if _, err := os.Lstat(c.Identity); home == "" || c.Identity == "" || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Lstat(theirs); err != nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("the identity of wzp-relay, %s, is not used, and a new one is made in %s: to be the relay that it was, give --identity %s", theirs, c.Identity, theirs)}
 }
 
 // unmatchable warns of a fingerprint that no certificate has.

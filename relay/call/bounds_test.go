@@ -53,3 +53,19 @@ func TestTheOthersStopRinging(t *testing.T) {
 	same(t, "C", r.take("C"), []string{"Hangup Normal x"})
 	same(t, "B", r.take("B"), nil)
 }
+
+// TestOneStrangerAtACallee: while one relay's call rings at somebody, another
+// relay's does not.
+func TestOneStrangerAtACallee(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Stranger = func(string) bool { return true } })
+	r := b.away(nil)
+	bob := b.register(1)
+	for _, relay := range []string{"A", "B"} {
+		b.FromRelay(relay, &wire.DirectCallOffer{CallID: relay, CallerFingerprint: "of " + relay, TargetFingerprint: bob.who.fp}, b.now)
+	}
+	bob.expects("Offer A")
+	same(t, "B", r.take("B"), []string{"Hangup Busy B", "Answer Reject B"})
+	if n := b.refusals("busy"); n != 1 {
+		t.Errorf("%d refusals, want 1", n)
+	}
+}
