@@ -12,6 +12,7 @@ kill: # kill -9 in the middle of saving, a hundred times, with a table of thirty
 	KILL_TEST_CYCLES=100 KILL_TEST_CONTACTS=30 go test -v -count=1 -timeout 20m -run TestKilledWhileSaving ./engine/cli
 faults: # the faults that are tried in small elsewhere, in full
 	FAULTS=full go test -v -count=1 -run 'TestSlowStreamsHoldUpNobody' ./engine
+	FAULTS=full go test -v -count=1 -run 'TestSlowStreamsCostLittle' ./engine/cli
 	FAULTS=full CGO_ENABLED=1 go test -v -race -count=1 -run TestJoinAgainstLastLeave ./relay
 	go test -v -count=1 -run TestReconnectAThousandTimes ./relay/call
 fuzz:

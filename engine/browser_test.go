@@ -3,13 +3,16 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"signalbox/engine"
+	"signalbox/engine/bench"
 	"signalbox/engine/config"
+	"signalbox/engine/quicnet"
 	"signalbox/engine/view"
 	"signalbox/engine/web"
 )
@@ -95,6 +98,54 @@ func TestBrowsersAndNativeClientsHearEachOther(t *testing.T) {
 	}
 }
 
+// TestWhoTheBrowsersDoorSendsAway, over the whole node: a page of another origin,
+// a token that does not come, a frame of a megabyte, and whoever is no party of a
+// call. All are told by a code; QUIC has the same verdict on the call.
+func TestWhoTheBrowsersDoorSendsAway(t *testing.T) {
+	open := start(t, func(c *config.Config) { c.WSAddr = "127.0.0.1:0" })
+	locked := start(t, func(c *config.Config) { c.WSAddr, c.Legacy.AuthURL = "127.0.0.1:0", tokens(t) })
+	door := func(e *engine.Engine, room string) string { return fmt.Sprintf("ws://%s/ws/%s", e.Info().WS, room) }
+	_, resp, err := websocket.Dial(t.Context(), door(open, "r"), &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://evil.example"}}}) //nolint:bodyclose // the library closes it
+	if err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("another origin: %v, %v", resp, err)
+	}
+
+	ended := func(c *websocket.Conn) (websocket.StatusCode, time.Duration) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for began := time.Now(); ; {
+			if _, _, err := c.Read(ctx); err != nil {
+				return websocket.CloseStatus(err), time.Since(began)
+			}
+		}
+	}
+	late, _, err := websocket.Dial(t.Context(), door(locked, "r"), nil) //nolint:bodyclose // the library closes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, after := ended(late)
+	t.Logf("another origin: 403; no token: %d after %v", code, after.Round(time.Millisecond))
+	if code != websocket.StatusPolicyViolation {
+		t.Errorf("no token: %d after %v", code, after)
+	}
+	large := visit(t, open, "r", web.Media)
+	_ = large.Write(t.Context(), websocket.MessageBinary, make([]byte, 1<<20)) // the end may come before all of it has gone
+	large.SetReadLimit(1 << 20)
+	if code, after = ended(large); code != websocket.StatusMessageTooBig {
+		t.Errorf("a megabyte: %d after %v", code, after)
+	}
+	t.Logf("a megabyte in a frame: %d after %v", code, after.Round(time.Millisecond))
+	if code, after = ended(visit(t, open, "call-nobodys", web.Media)); code != websocket.StatusPolicyViolation {
+		t.Errorf("the room of a call: %d after %v", code, after)
+	}
+	t.Logf("the room of a call: %d after %v", code, after.Round(time.Millisecond))
+	if c, err := bench.Join(t.Context(), socket(t, quicnet.ClientConfig{}), listens(open), "call-nobodys", ""); err == nil {
+		until(t, open, "QUIC says no too", func(*view.Snapshot) bool { return !c.Alive() })
+	}
+	until(t, open, "nobody of them is in a room", func(s *view.Snapshot) bool { return len(s.Rooms) == 0 })
+}
+
 // TestABrowserThatDoesNotReadLosesAlone fills the queue of one that has
 // stopped reading.
 func TestABrowserThatDoesNotReadLosesAlone(t *testing.T) {
@@ -128,6 +179,7 @@ func TestABrowserThatDoesNotReadLosesAlone(t *testing.T) {
 		for i := range s.Rooms {
 			for j := range s.Rooms[i].Participants {
 				if p := &s.Rooms[i].Participants[j]; p.Transport == "ws" && p.Dropped["queue_age"]+p.Dropped["queue_head"] > 0 {
+					t.Logf("it has lost %v, with %d of %d waiting", p.Dropped, p.QueueDepth, p.QueueCapacity)
 					return true
 				}
 			}

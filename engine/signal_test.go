@@ -221,7 +221,6 @@ func TestStalledCallees(t *testing.T) {
 	}
 }
 
-// TestSlowStreamsHoldUpNobody opens streams that say a byte and no more.
 // TestStalledMemberIsToldTheNewest has a member that does not read until its
 // stream credit is used up. When it reads again, it comes to know who is there
 // now, though nobody joins or leaves any more.
@@ -258,6 +257,7 @@ func TestStalledMemberIsToldTheNewest(t *testing.T) {
 	}
 }
 
+// TestSlowStreamsHoldUpNobody opens streams that say a byte and no more.
 func TestSlowStreamsHoldUpNobody(t *testing.T) {
 	e, conns := start(t, nil), 20
 	if os.Getenv("FAULTS") != "" { // as many as reliability asks for: minutes under the race detector

@@ -46,16 +46,31 @@ func (p *socket) receive(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// token implements pipe.
+// token implements pipe. A read that is given up cuts the connection before
+// anything can be said, so it goes on until end has closed it with a code.
 func (p *socket) token(ctx context.Context) ([]byte, error) {
-	kind, b, err := p.c.Read(ctx)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errSilent, err)
-	case kind != websocket.MessageText:
-		return nil, ErrToken
+	type message struct {
+		kind websocket.MessageType
+		b    []byte
+		err  error
 	}
-	return b, nil
+	first := make(chan message, 1)
+	go func() {
+		kind, b, err := p.c.Read(context.WithoutCancel(ctx))
+		first <- message{kind, b, err}
+	}()
+	select {
+	case m := <-first:
+		switch {
+		case m.err != nil:
+			return nil, fmt.Errorf("%w: %w", errSilent, m.err)
+		case m.kind != websocket.MessageText:
+			return nil, ErrToken
+		}
+		return m.b, nil
+	case <-ctx.Done():
+		return nil, errSilent
+	}
 }
 
 // media implements pipe.
