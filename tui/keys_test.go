@@ -295,7 +295,12 @@ func TestUndo(t *testing.T) {
 	b := newBench(t, sample.HotShard, 120, 40, 2, Options{})
 	b.press("u")
 	b.wantText("undo: source.throttle on 203.0.113.77, by ssh:mara")
-	b.press("esc", "6", "j", "u", "y")
+	b.wantText("target  source.throttle 203.0.113.77, u-")
+	b.run(b.m.onKey(tea.KeyPressMsg{Code: tea.KeyEscape, Mod: tea.ModAlt}, b.now))
+	if b.m.prompt != nil {
+		t.Error("two escapes at once do not cancel")
+	}
+	b.press("6", "j", "u", "y")
 	c := b.src.Commands()
 	if got := c[len(c)-1]; got.Kind != control.Undo || got.Target != "u-16" || got.DryRun {
 		t.Fatalf("sent %+v", got)

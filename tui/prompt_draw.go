@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"signalbox/engine/control"
 	"signalbox/tui/cell"
 	"signalbox/tui/pane"
 	"signalbox/tui/style"
@@ -156,8 +157,21 @@ func (m *Model) targets() string {
 	names := make([]string, len(cmds))
 	for i, c := range cmds {
 		names[i] = cmp.Or(cell.Clean(c.Target), pane.ThisNode)
+		if c.Kind == control.Undo {
+			names[i] = m.undone(c.Target)
+		}
 	}
 	return strings.Join(names, " ")
+}
+
+// undone is what an undo takes back, with the id that the audit log has.
+func (m *Model) undone(id string) string {
+	for _, u := range m.data().Snap.Undo {
+		if u.ID == id {
+			return cell.Clean(u.Kind+" "+cmp.Or(u.Target, pane.ThisNode)) + ", " + id
+		}
+	}
+	return cell.Clean(id)
 }
 
 func (m *Model) choiceRows(w, h int, st *style.Set) []string {

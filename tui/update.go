@@ -157,6 +157,9 @@ func (m *Model) onKey(k tea.KeyPressMsg, now time.Time) tea.Cmd {
 	}
 	m.lastKey = now
 	name := k.String()
+	if name == "alt+esc" { // two of them that a slow line brought together
+		name = "esc"
+	}
 	var cmd tea.Cmd
 	switch {
 	case m.tooSmallToAct() && (name == "q" || name == "ctrl+c"):
