@@ -29,9 +29,11 @@ type lab struct {
 	dir    string // state directories; short, since sockets live there
 }
 
-// kinds of NAT. Both let in only what answers something sent out.
+// kinds of NAT, by RFC 3489. All but the full cone let in only what answers
+// something sent out.
 const (
-	cone      = ""              // the port is kept, whoever it is sent to
+	fullCone  = "full"          // the port is kept, and whoever sends to it comes in
+	cone      = ""              // the port is kept, whoever it is sent to (port restricted)
 	symmetric = " fully-random" // another port for every destination
 )
 
@@ -206,6 +208,13 @@ func (l *lab) behind(name, kind string) *host {
 	gw := l.namespace(name + "gw")
 	ip := l.attach(gw)
 	h := &host{l: l, name: name, ns: l.namespace(name), nat: ip}
+	in := ""
+	if kind == fullCone { // the mapping of the one port there is, made for good
+		kind, in = "", `
+add chain ip nat pre { type nat hook prerouting priority -100; }
+add rule ip nat pre iifname "wan" udp dport 4433 dnat to 192.168.1.2:4433
+insert rule ip filter through iifname "wan" udp dport 4433 accept`
+	}
 	l.wire(gw, "lan", h.ns, "eth0", "192.168.1")
 	l.in(gw, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 	l.in(gw, "nft", `
@@ -218,8 +227,19 @@ add rule ip filter local iifname "wan" ct state established,related accept
 add rule ip filter local iifname "wan" drop
 add chain ip filter through { type filter hook forward priority 0; }
 add rule ip filter through iifname "wan" ct state established,related accept
-add rule ip filter through iifname "wan" drop`)
+add rule ip filter through iifname "wan" drop`+in)
 	return h
+}
+
+// shut has the router drop what goes between two NATs, until open is called.
+func (l *lab) shut(a, c *host) (open func()) {
+	l.t.Helper()
+	l.in(l.core, "nft", fmt.Sprintf(`
+add table ip shut
+add chain ip shut through { type filter hook forward priority 0; }
+add rule ip shut through ip saddr %[1]s ip daddr %[2]s drop
+add rule ip shut through ip saddr %[2]s ip daddr %[1]s drop`, a.nat, c.nat))
+	return func() { l.in(l.core, "nft", "delete table ip shut") }
 }
 
 // host is one node in the lab.

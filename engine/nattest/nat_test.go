@@ -104,3 +104,54 @@ func TestConeMeetsSymmetric(t *testing.T) {
 	l.eventually("a relayed link", func() bool { return relayedTo(a.dht(), c) != "" }, a, c, p, q)
 	l.eventually("both answer", func() bool { return linked(a, c) && linked(c, a) }, a, c, p, q)
 }
+
+// A full cone lets everybody in: somebody behind a symmetric NAT, who can reach
+// no other, and a node that comes later and to whom it has never sent, both dial
+// it, and nobody has to help.
+func TestAnybodyMeetsFullCone(t *testing.T) {
+	need(t)
+	t.Parallel()
+	l, p, q, a, c := town(t, fullCone, symmetric)
+	l.eventually("both answer", func() bool { return linked(a, c) && linked(c, a) }, a, c, p, q)
+	late := l.public("late")
+	late.serve(p)
+	l.eventually("one who comes later is answered", func() bool { return linked(late, a) }, late, a)
+	for _, h := range []*host{a, c, late} {
+		if v := h.dht().Reachability; v.Relayed != 0 || v.PunchedOK != 0 {
+			t.Errorf("%s: %+v", h.name, v)
+		}
+	}
+}
+
+// Two behind cones whose way is shut at first meet over a relay. When it opens,
+// nobody dials them together by chance, since they have a link: a hole is punched,
+// by introduction of a peer that both have, and the link is their own from then on.
+func TestAHoleIsPunched(t *testing.T) {
+	need(t)
+	t.Parallel()
+	build(t)
+	l := newLab(t)
+	p, q := l.public("p"), l.public("q")
+	a, c := l.behind("a", cone), l.behind("c", cone)
+	open := l.shut(a, c)
+	p.serve()
+	q.serve(p)
+	a.serve(p, q)
+	c.serve(p, q)
+	l.eventually("a relayed link", func() bool {
+		return relayedTo(a.dht(), c) != "" && relayedTo(c.dht(), a) != ""
+	}, a, c, p, q)
+	if n := a.dht().Reachability.PunchedOK + c.dht().Reachability.PunchedOK; n != 0 {
+		t.Fatalf("%d holes punched through a way that is shut", n)
+	}
+	open()
+	l.eventually("a hole is punched", func() bool {
+		return a.dht().Reachability.PunchedOK+c.dht().Reachability.PunchedOK > 0
+	}, a, c, p, q)
+	l.eventually("nothing is relayed any more", func() bool {
+		return relayedTo(a.dht(), c) == "" && relayedTo(c.dht(), a) == "" && linked(a, c) && linked(c, a)
+	}, a, c, p, q)
+	if p.dht().Reachability.Introduced+q.dht().Reachability.Introduced == 0 {
+		t.Error("nobody brought them together")
+	}
+}
