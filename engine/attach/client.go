@@ -24,6 +24,11 @@ const (
 	retryMost  = 5 * time.Second
 )
 
+// Calm is how long a Client may hear nothing new of a node that is well.
+const Calm = 750 * time.Millisecond
+
+var streamPath = fmt.Sprintf("/v1/stream?calm_ms=%d", Calm.Milliseconds())
+
 // Status says how the connection to the node is.
 type Status struct {
 	Connected bool
@@ -188,7 +193,7 @@ func (c *Client) session(ctx context.Context) error {
 	c.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return ended(c.api.Lines(ctx, "/v1/stream?idle_ms=750", c.snapshotLine(s.Node.StartedAt)))
+		return ended(c.api.Lines(ctx, streamPath, c.snapshotLine(s.Node.StartedAt)))
 	})
 	g.Go(func() error {
 		return ended(c.api.Lines(ctx, "/v1/events?follow=1&after="+strconv.FormatUint(after, 10), c.eventLine))
@@ -214,9 +219,10 @@ func (c *Client) lost(err error) {
 }
 
 func (c *Client) snapshotLine(started time.Time) func([]byte) error {
+	var d decoder
 	return func(line []byte) error {
-		s := &view.Snapshot{}
-		if err := json.Unmarshal(line, s); err != nil {
+		s, err := d.decode(line)
+		if err != nil {
 			return fmt.Errorf("attach: snapshot: %w", err)
 		}
 		if !s.Node.StartedAt.Equal(started) {

@@ -26,36 +26,26 @@ func (s *Server) snapshot(w http.ResponseWriter, _ *http.Request) {
 	s.raw(w, http.StatusOK, "application/json", b)
 }
 
-// stream writes the newest snapshot at every tick, or every idle_ms while
-// nothing happens at the node. A reader that is slow keeps the write waiting, so
-// the ticks in between, and their snapshots, pass it by.
+// stream writes the newest snapshot at every tick, less often while all is well
+// or nothing happens, where the follower wants it so (pace). A reader that is
+// slow keeps the write waiting, so the ticks in between, and their snapshots,
+// pass it by.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
-	every, err := millis(r.URL.Query(), "interval_ms", defaultInterval)
+	p, err := paceOf(r.URL.Query())
 	if err != nil {
 		s.fail(w, control.Invalid, "%v", err)
 		return
 	}
-	every = min(max(every, minInterval), maxInterval)
-	idle, err := millis(r.URL.Query(), "idle_ms", every)
-	if err != nil {
-		s.fail(w, control.Invalid, "%v", err)
-		return
-	}
-	idle = min(max(idle, every), maxInterval)
 	w.Header().Set("Content-Type", ndjson)
-	t := time.NewTicker(every)
+	t := time.NewTicker(p.every)
 	defer t.Stop()
-	var last *view.Snapshot
-	var sent time.Time
 	for {
-		snap := s.node.Snapshot()
-		if last == nil || snap.Seq != last.Seq && (time.Since(sent) > idle-every/2 || busy(last, snap)) {
+		if snap := s.node.Snapshot(); p.due(snap, time.Now()) {
 			b, err := s.line(snap)
 			if err != nil {
 				s.log.Error("admin socket: encode the snapshot", "err", err)
 				return
 			}
-			last, sent = snap, time.Now()
 			if !s.push(w, b) {
 				return
 			}
@@ -66,36 +56,6 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		case <-t.C:
 		}
 	}
-}
-
-// busy says whether anything has happened between two snapshots, other than
-// that time has passed.
-func busy(a, b *view.Snapshot) bool {
-	type marks struct {
-		media, dht, federation    uint64
-		rooms, connections, undos int
-		accepted                  uint64
-		verdict, state, newest    string
-		waiting, stopped          int // messages in shards, and shards that do not run
-	}
-	of := func(s *view.Snapshot) marks {
-		m := marks{
-			media: s.Ledger.Media.Received, dht: s.Ledger.DHT.Received, federation: s.Ledger.Federation.Received,
-			rooms: len(s.Rooms), connections: s.Edge.Connections, undos: len(s.Undo), accepted: s.Edge.Accepted,
-			verdict: s.Node.Health.Verdict, state: s.Node.State,
-		}
-		if len(s.Undo) > 0 {
-			m.newest = s.Undo[0].ID
-		}
-		for i := range s.Shards {
-			m.waiting += s.Shards[i].Depth
-			if s.Shards[i].State != "running" {
-				m.stopped++
-			}
-		}
-		return m
-	}
-	return of(a) != of(b)
 }
 
 // push sends b now; false when the peer does not take it.

@@ -20,8 +20,8 @@ import (
 )
 
 // console shows a node in this terminal until it is closed.
-func (a *app) console(ctx context.Context, src tui.Source, title string, theme style.Theme) error {
-	return tui.Run(ctx, src, tui.RunOptions{Options: tui.Options{Title: title, Theme: theme}, In: a.In, Out: a.Out, Env: a.Env})
+func (a *app) console(ctx context.Context, src tui.Source, o tui.Options) error {
+	return tui.Run(ctx, src, tui.RunOptions{Options: o, In: a.In, Out: a.Out, Env: a.Env})
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -77,7 +77,7 @@ func (a *app) behind(ctx context.Context, n *node) error {
 	consoleCtx, closeConsole := context.WithCancel(ctx)
 	err := n.run(ctx, func(engine.Info) error {
 		consoles.Go(func() {
-			err := a.console(consoleCtx, n.eng.Seat(author(), control.Operator), "", style.Theme(n.cfg.Theme))
+			err := a.console(consoleCtx, n.eng.Seat(author(), control.Operator), tui.Options{Theme: style.Theme(n.cfg.Theme)})
 			switch {
 			case consoleCtx.Err() != nil: // the node has ended first
 			case n.gone():
@@ -148,7 +148,7 @@ func (a *app) attachCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		err = a.console(c.Context(), cl, path, theme)
+		err = a.console(c.Context(), cl, tui.Options{Title: path, Theme: theme, Stale: 2 * attach.Calm})
 		if cerr := cl.Close(); err == nil && cerr != nil {
 			err = fmt.Errorf("attach: %w", cerr)
 		}
