@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,14 +38,17 @@ func TestTheLineAdmits(t *testing.T) {
 		c.Trusted = []config.Trusted{{Fingerprint: ss[2].fp, Label: "named"}}
 		cfg = *c
 	})
-	cl := socket(t, quicnet.ClientConfig{})
 	for i := 2; i > 0; i-- {
+		cl := socket(t, quicnet.ClientConfig{LocalAddr: netip.AddrFrom4([4]byte{127, 0, 3, byte(i)})}) // an address is spoken of once a minute
 		entry := ""
 		if i == 2 {
 			entry = "[[trusted]]\nfingerprint = \"" + ss[2].fp + "\"\n"
 		}
 		claim(t, e, cl, quicnet.DialConfig{}, ss[i].fp)
 		s := until(t, e, "it is refused", func(s *view.Snapshot) bool { return len(s.Refusals) > 0 && s.Refusals[0].Fingerprint == ss[i].fp })
+		if i == 1 {
+			oneLine(t, e, ss[i].fp)
+		}
 		c := pasted(t, entry+s.Refusals[0].Line)
 		if len(c.Trusted) != 1 || c.Trusted[0].Fingerprint != ss[i].fp || !c.Trusted[0].Unproven {
 			t.Fatalf("%q makes %+v", s.Refusals[0].Line, c.Trusted)
@@ -58,6 +62,25 @@ func TestTheLineAdmits(t *testing.T) {
 			return len(s.Links) == 1 && s.Links[0].State == "up" && strings.EqualFold(s.Links[0].TLSFingerprint, ss[i].fp)
 		})
 	}
+}
+
+// oneLine wants the event of a refusal to carry a line that admits, as it stands,
+// in a file of which it is the first.
+func oneLine(t *testing.T, e *engine.Engine, fingerprint string) {
+	t.Helper()
+	evs, _ := e.Events(0)
+	for _, ev := range evs {
+		_, line, ok := strings.Cut(ev.Message, "begin the configuration with: ")
+		if line, _, _ = strings.Cut(line, " (beside"); !ok {
+			continue
+		}
+		c := pasted(t, line+"\n[[global_rooms]]\nname = \"general\"")
+		if len(c.Trusted) != 1 || c.Trusted[0].Fingerprint != fingerprint || !c.Trusted[0].Unproven || len(c.GlobalRooms) != 1 {
+			t.Errorf("%q makes %+v", line, c)
+		}
+		return
+	}
+	t.Errorf("no line in %+v", evs)
 }
 
 // TestARelayByItself: without a DHT to join, named relays or not, a relay that

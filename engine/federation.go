@@ -379,12 +379,14 @@ func trustLine(fingerprint string, unproven bool) string {
 	return s
 }
 
-// admitting is a refusal's line where there is one line only to say it in.
+// admitting is a refusal's line where there is one line only to say it in: an
+// entry's lines as TOML of one line, which stands before all tables of a file.
 func admitting(line string) string {
-	if line == unprovenLine {
+	keys, entry := strings.CutPrefix(line, "[[trusted]]\n")
+	if !entry {
 		return "to admit it, add to its entry: " + line
 	}
-	return "to admit it, add: " + strings.ReplaceAll(line, "\n", ", then ")
+	return "to admit it, begin the configuration with: trusted = [{" + strings.ReplaceAll(keys, "\n", ", ") + "}] (beside other entries, add what signalbox doctor prints)"
 }
 
 // dialBack proves a relay that shows no certificate: what comes from the very
