@@ -1,7 +1,10 @@
 package call
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"signalbox/relay/wire"
 )
@@ -67,5 +70,49 @@ func TestOneStrangerAtACallee(t *testing.T) {
 	same(t, "B", r.take("B"), []string{"Hangup Busy B", "Answer Reject B"})
 	if n := b.refusals("busy"); n != 1 {
 		t.Errorf("%d refusals, want 1", n)
+	}
+}
+
+// TestAllWhoWereAskedStopRinging when nobody has answered and the caller has had
+// enough, or has waited too long; of very many relays only some are asked.
+func TestAllWhoWereAskedStopRinging(t *testing.T) {
+	b := newBench(t, nil)
+	alice := b.register(1)
+	var many []string
+	for i := range maxAsked + 5 {
+		many = append(many, fmt.Sprint("R", i))
+	}
+	r := b.away(map[string][]string{"bob": many})
+	wants := func(what string) {
+		t.Helper()
+		for i, relay := range many {
+			if i < maxAsked {
+				same(t, relay, r.take(relay), []string{what})
+			} else {
+				same(t, relay, r.take(relay), nil)
+			}
+		}
+	}
+	alice.says(&wire.DirectCallOffer{CallID: "x", TargetFingerprint: "bob"})
+	wants("Offer x")
+	alice.hangsUp("x")
+	wants("Hangup Normal x")
+	alice.says(&wire.DirectCallOffer{CallID: "y", TargetFingerprint: "bob"})
+	wants("Offer y")
+	b.later(2 * time.Minute)
+	wants("Hangup Timeout y")
+}
+
+// TestCallersWithoutANameOfSize are nobody whom a relay could call for.
+func TestCallersWithoutANameOfSize(t *testing.T) {
+	b := newBench(t, nil)
+	b.away(nil)
+	bob := b.register(1)
+	for i, caller := range []string{"", strings.Repeat("x", maxFingerprint+1)} {
+		b.FromRelay("R", &wire.DirectCallOffer{CallID: fmt.Sprint(i), CallerFingerprint: caller, TargetFingerprint: bob.who.fp}, b.now)
+	}
+	bob.expects()
+	if n := b.refusals("invalid"); n != 2 {
+		t.Errorf("%d refusals, want 2", n)
 	}
 }

@@ -2,6 +2,7 @@ package fed
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,11 @@ func TestLabelsAreHarmless(t *testing.T) {
 	if got := a.listed(); len(got) != 2 {
 		t.Errorf("%v", got)
 	}
+	long := strings.Repeat("x", 1000)
+	l.Handle(&wire.GlobalRoomActive{Room: "general", Participants: []wire.RoomParticipant{{Fingerprint: "x", RelayLabel: &long}}}, w.now)
+	if got, want := a.listed(), "@"+long[:maxLabel]; len(got) != 2 || got[0] != want {
+		t.Errorf("%v, want %q", got, want)
+	}
 }
 
 // TestWhatAPeerAnnouncesIsBounded in rooms and in members over all of them.
@@ -126,10 +132,60 @@ func TestWhatAPeerAnnouncesIsBounded(t *testing.T) {
 	for _, r := range rooms {
 		say(r, 1)
 	}
+	say(rooms[4], 1) // a room of ours that would be the fifth
 	open := len(m.rooms)
 	say("call-1", 1)
 	if len(p.rooms) != 4 || p.members != 4 || len(m.rooms) != open {
 		t.Errorf("%d members in %d rooms; %d rooms of %d are open", p.members, len(p.rooms), len(m.rooms), open)
+	}
+}
+
+// TestAFullListMayChange: who has announced as many as may be says who they are
+// now, as often as that changes; of one room no more than are listed count.
+func TestAFullListMayChange(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.full()
+	m := w.nodes[0].mesh
+	m.cfg.MaxMembers = 10
+	p := m.peers[w.nodes[1].fp]
+	say := func(what string, n int) {
+		s := &wire.GlobalRoomActive{Room: "general"}
+		for i := range n {
+			s.Participants = append(s.Participants, wire.RoomParticipant{Fingerprint: fmt.Sprint(what, i)})
+		}
+		p.primary.Handle(s, w.now)
+	}
+	say("first", 10)
+	say("second", 9)
+	if p.members != 9 || p.rooms["general"][0].members[0].Fingerprint != "second0" {
+		t.Errorf("%d members: %+v", p.members, p.rooms)
+	}
+	m.cfg.MaxMembers = 1 << 20
+	say("many", maxRoomMembers+1)
+	if p.members != maxRoomMembers {
+		t.Errorf("%d members of one room, want %d", p.members, maxRoomMembers)
+	}
+}
+
+// TestCallsAreForgotten: of the calls shared with other relays as many are known as
+// may be, the newest, and no more.
+func TestCallsAreForgotten(t *testing.T) {
+	w := newWorld(t, 2, "general")
+	w.full()
+	m := w.nodes[0].mesh
+	for i := range maxPins {
+		m.calls[fmt.Sprint(callPrefix, "old", i)] = pin{w.nodes[1].fp, int64(i + 1)}
+	}
+	for _, id := range []string{"new", "new", "newer"} {
+		if err := m.Forward(w.nodes[1].fp, &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptGeneric}, maxPins+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, first := m.calls[callPrefix+"old0"]
+	_, third := m.calls[callPrefix+"old2"]
+	_, newest := m.calls[callPrefix+"newer"]
+	if len(m.calls) != maxPins || first || !third || !newest {
+		t.Errorf("%d calls, the oldest %v, the third %v, the newest %v", len(m.calls), first, third, newest)
 	}
 }
 
