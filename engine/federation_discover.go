@@ -98,7 +98,7 @@ func foundAt(places []Place) []found {
 // link links to a relay that the directory lists, unless it is known already
 // or there are as many as there may be.
 func (e *Engine) link(p found) {
-	if !e.discovers() || e.fed.mesh.FoundCount() >= maxFound {
+	if given, _ := e.fed.mesh.FoundCount(); !e.discovers() || given >= maxFound {
 		return
 	}
 	peer := fed.Peer{Fingerprint: p.fingerprint, Label: "dht-" + p.node[:min(8, len(p.node))], URL: p.addrs[0].String(), Found: true}
@@ -142,8 +142,8 @@ func (e *Engine) guest(fingerprint string) bool {
 	if p, ok := m.Find(fingerprint); ok {
 		return p.Found
 	}
-	if m.FoundCount() >= maxFound+maxGuests {
-		return false
+	if _, guests := m.FoundCount(); guests >= maxGuests {
+		return false // they do not take the places of those we look for
 	}
 	return m.AddPeer(fed.Peer{Fingerprint: fingerprint, Label: "guest-" + fingerprint[:8], Found: true}, e.mono())
 }

@@ -180,8 +180,10 @@ func (e *Engine) linkListener(ctx context.Context, c *quicnet.Conn, l *fed.Link)
 		default:
 			l.Handle(s, e.mono())
 		}
-		if d := l.SignalWait(e.mono()); d > 0 && !sleep(ctx, d, nil) {
-			return nil
+		for d := l.SignalWait(e.mono()); d > 0; d = l.SignalWait(e.mono()) { // until it is this one's turn
+			if !sleep(ctx, d, nil) {
+				return nil
+			}
 		}
 	}
 }

@@ -167,28 +167,6 @@ func TestAFullListMayChange(t *testing.T) {
 	}
 }
 
-// TestCallsAreForgotten: of the calls shared with other relays as many are known as
-// may be, the newest, and no more.
-func TestCallsAreForgotten(t *testing.T) {
-	w := newWorld(t, 2, "general")
-	w.full()
-	m := w.nodes[0].mesh
-	for i := range maxPins {
-		m.calls[fmt.Sprint(callPrefix, "old", i)] = pin{w.nodes[1].fp, int64(i + 1)}
-	}
-	for _, id := range []string{"new", "new", "newer"} {
-		if err := m.Forward(w.nodes[1].fp, &wire.DirectCallAnswer{CallID: id, AcceptMode: wire.AcceptGeneric}, maxPins+1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, first := m.calls[callPrefix+"old0"]
-	_, third := m.calls[callPrefix+"old2"]
-	_, newest := m.calls[callPrefix+"newer"]
-	if len(m.calls) != maxPins || first || !third || !newest {
-		t.Errorf("%d calls, the oldest %v, the third %v, the newest %v", len(m.calls), first, third, newest)
-	}
-}
-
 // TestSignalsAreReadAtARate: who sends more is read more slowly.
 func TestSignalsAreReadAtARate(t *testing.T) {
 	w := newWorld(t, 2, "general")

@@ -88,18 +88,20 @@ const maxShown = 64
 // Refused are the packets refused or lost by reason, over all links.
 func (m *Mesh) Refused() ledger.Drops { return m.refused.Load() }
 
-// FoundCount is how many peers the directory has given, or have come by
+// FoundCount is how many peers the directory has given, and how many have come by
 // themselves.
-func (m *Mesh) FoundCount() int {
+func (m *Mesh) FoundCount() (given, guests int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := 0
 	for _, p := range m.peers {
-		if p.Found {
-			n++
+		switch {
+		case p.Found && p.URL != "":
+			given++
+		case p.Found:
+			guests++
 		}
 	}
-	return n
+	return given, guests
 }
 
 // ForgetFound takes out those of them that have had no link for so long.
