@@ -112,7 +112,7 @@ func (m *Model) allowed(rows []key.Row) []key.Row {
 // paneKey handles a key with no prompt open.
 func (m *Model) paneKey(name string) tea.Cmd {
 	if name == "q" {
-		return tea.Quit
+		return m.leave()
 	}
 	own, global := m.rows()
 	for _, r := range append(own, global...) {

@@ -127,10 +127,11 @@ type Model struct {
 	noticeStyle style.Style
 	noticeUntil time.Time
 
-	pace  pacer
-	dirty bool
-	frame string
-	fault string // why the console gave up; empty while it works
+	pace    pacer
+	leaving bool // it closes when the terminal has answered
+	dirty   bool
+	frame   string
+	fault   string // why the console gave up; empty while it works
 }
 
 // New makes a console over a source.

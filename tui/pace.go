@@ -1,11 +1,16 @@
 package tui
 
-import "time"
+import (
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+)
 
 const (
 	patience  = 3 * time.Second        // for the answer to a cursor query
 	deafEvery = 500 * time.Millisecond // 2 Hz where nothing acknowledges
 	slowShown = 5 * time.Second        // how long a slow link is mentioned
+	leaveFor  = time.Second            // for the last answer before the console closes
 )
 
 // pacer decides when the clock may make a frame. After each it lets the model
@@ -59,6 +64,16 @@ func (p *pacer) again(now time.Time) bool {
 
 // answered notes the terminal's answer.
 func (p *pacer) answered() { p.waiting, p.answers, p.deaf = false, true, false }
+
+// leave closes the console. An answer of the terminal that is still on its way
+// is waited for: it would be typed into the shell that follows.
+func (m *Model) leave() tea.Cmd {
+	if m.leaving || !m.pace.waiting || !m.pace.answers {
+		return tea.Quit
+	}
+	m.leaving = true
+	return tea.Tick(leaveFor, func(time.Time) tea.Msg { return tea.Quit() })
+}
 
 // slow is how many frames a slow link has cost lately.
 func (p *pacer) slow(now time.Time) int {

@@ -103,7 +103,7 @@ func (m *Model) verbs() []verb {
 	if _, ok := m.src.(Past); ok {
 		out = append(out, verb{name: "at", help: "look at another moment: at 03:12, at 03:12:30 (UTC), at -10m, at live", words: momentWords, run: (*Model).at})
 	}
-	out = append(out, verb{name: "quit", help: "close the console", run: func(*Model, []string) tea.Cmd { return tea.Quit }})
+	out = append(out, verb{name: "quit", help: "close the console", run: func(m *Model, _ []string) tea.Cmd { return m.leave() }})
 	return out
 }
 

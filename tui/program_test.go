@@ -111,3 +111,45 @@ func TestRunEnds(t *testing.T) {
 		t.Errorf("failing source: %v", err)
 	}
 }
+
+// TestLeavingWaitsForTheLastAnswer: what the terminal still has to say is heard
+// before the console closes, for a second at the most; a second key, and a
+// terminal that never answers, are not kept waiting.
+func TestLeavingWaitsForTheLastAnswer(t *testing.T) {
+	quits := func(cmd tea.Cmd) bool {
+		if cmd == nil {
+			return false
+		}
+		_, yes := cmd().(tea.QuitMsg)
+		return yes
+	}
+	open := func(answers bool) *bench {
+		b := newBench(t, sample.HotShard, 80, 24, 5, Options{})
+		if answers {
+			b.msg(tea.CursorPositionMsg{})
+		}
+		b.tick(4)
+		if !b.m.pace.waiting {
+			t.Fatal("the console has not asked")
+		}
+		return b
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b, began := open(true), time.Now()
+		_, late := b.m.Update(keyPress("q"))
+		_, last := b.m.Update(tea.CursorPositionMsg{})
+		if !quits(last) || time.Since(began) > 0 {
+			t.Error("the answer does not close it")
+		}
+		if !quits(late) || time.Since(began) != leaveFor {
+			t.Errorf("without an answer it closes after %s", time.Since(began))
+		}
+		b, began = open(true), time.Now()
+		b.m.Update(keyPress("q"))
+		_, twice := b.m.Update(keyPress("q"))
+		_, never := open(false).m.Update(keyPress("q"))
+		if !quits(twice) || !quits(never) || time.Since(began) > 0 {
+			t.Error("it waits where nobody will answer, or longer than one wants")
+		}
+	})
+}

@@ -62,7 +62,9 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 		m.apply()
 		m.paint(now)
 	case tea.CursorPositionMsg:
-		m.pace.answered()
+		if m.pace.answered(); m.leaving {
+			return tea.Quit
+		}
 	case tea.KeyPressMsg:
 		return m.onKey(msg, now)
 	case tea.PasteMsg:
@@ -96,7 +98,7 @@ func (m *Model) onTick(now time.Time) tea.Cmd {
 	if m.poll(now) || m.frozen != nil || m.stale() > 0 || m.notice != "" && now.After(m.noticeUntil) || m.pace.skipped > 0 {
 		m.dirty = true
 	}
-	if m.w == 0 || !m.dirty {
+	if m.w == 0 || !m.dirty || m.leaving {
 		return nil
 	}
 	if !m.pace.may(now) {
@@ -163,10 +165,10 @@ func (m *Model) onKey(k tea.KeyPressMsg, now time.Time) tea.Cmd {
 	var cmd tea.Cmd
 	switch {
 	case m.tooSmallToAct() && (name == "q" || name == "ctrl+c"):
-		return tea.Quit
+		return m.leave()
 	case m.tooSmallToAct() && name != "esc": // nobody acts on what is not on the screen
 	case name == "ctrl+c" && m.prompt == nil && m.mode == normal:
-		return tea.Quit
+		return m.leave()
 	case m.prompt != nil:
 		cmd = m.promptKey(name, k.Text)
 	case m.mode == filtering:
