@@ -159,6 +159,15 @@ func TestFederatedMedia(t *testing.T) {
 					closes(t, s)
 				}
 				quiet(t, nodes)
+				var sent uint64
+				for _, e := range nodes {
+					n, _ := e.Announcements()
+					sent += n
+				}
+				t.Logf("%d announcements for %d joins over %d links", sent, n, len(edges))
+				if most := uint64(2 * len(edges) * n); sent > most || sent < uint64(2*len(edges)) { // joins that come together are told together
+					t.Errorf("%d announcements for %d joins over %d links; want %d to %d", sent, n, len(edges), 2*len(edges), most)
+				}
 			})
 		}
 	}
