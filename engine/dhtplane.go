@@ -270,7 +270,7 @@ func (e *Engine) readLink(ctx context.Context, l *dhtLink, as dht.Link) error {
 			continue
 		}
 		lane := dispatch.Media
-		if dhtwire.IsReply(payload) {
+		if dhtwire.IsControl(payload) {
 			lane = dispatch.Control
 		}
 		if _, ok := e.dhtq.Submit(e.mono(), l.src, lane, len(payload), dhtMsg{link: as, payload: payload}); !ok {

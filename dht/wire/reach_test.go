@@ -85,6 +85,9 @@ func TestReachVectors(t *testing.T) {
 			if !reflect.DeepEqual(m, tt.want) {
 				t.Errorf("got %+v, want %+v", m, tt.want)
 			}
+			if IsControl(tt.bytes) != (replies[m.Type] || m.Type == Address) {
+				t.Errorf("the lane of %s", m.Type)
+			}
 			if IsReply(tt.bytes) != replies[m.Type] {
 				t.Error("misclassified")
 			}

@@ -134,10 +134,16 @@ func Header(b []byte) (Type, uint64, error) {
 	return Type(b[1]), binary.BigEndian.Uint64(b[2:]), nil
 }
 
-// IsReply classifies an undecoded payload: replies travel in the control lane,
-// so that a flood of requests cannot starve the answers we have asked for.
+// IsReply says of an undecoded payload whether it answers a request.
 func IsReply(b []byte) bool {
 	return len(b) >= HeaderLen && b[0] == Version && Type(b[1]).IsReply()
+}
+
+// IsControl says of an undecoded payload whether it travels in the control lane:
+// what we have asked for and who is where, so that a flood of requests starves
+// neither answers nor announces (spec dht 12.1 D).
+func IsControl(b []byte) bool {
+	return IsReply(b) || len(b) >= HeaderLen && b[0] == Version && Type(b[1]) == Address
 }
 
 func appendHeader(dst []byte, t Type, request uint64) []byte {
