@@ -43,8 +43,7 @@ type federation struct {
 	mesh *fed.Mesh
 	on   bool // the configuration has anything of it, or lets it be found
 
-	named     atomic.Pointer[named] // never nil; stored by openFederation and renamed
-	answering atomic.Int32          // questions of other signalboxes under way
+	named atomic.Pointer[named] // never nil; stored by openFederation and renamed
 
 	mu       sync.Mutex // leaf; guards the fields below
 	kicks    map[string]chan struct{}
@@ -52,13 +51,14 @@ type federation struct {
 	refusals []view.Refusal       // the newest last
 	said     map[string]time.Time // by subject: when an operator was last told
 	asked    map[string]chan *wire.RouteResponse
+	answers  map[string]int // by fingerprint: questions of a signalbox under way
 }
 
 // openFederation makes the mesh. The identity is known by now.
 func (e *Engine) openFederation() {
 	f := &e.fed
 	f.kicks, f.proving, f.said = map[string]chan struct{}{}, map[string]time.Time{}, map[string]time.Time{}
-	f.asked = map[string]chan *wire.RouteResponse{}
+	f.asked, f.answers = map[string]chan *wire.RouteResponse{}, map[string]int{}
 	configured := len(e.cfg.Peers)+len(e.cfg.Trusted)+len(e.cfg.GlobalRooms) > 0
 	f.on = e.cfg.Legacy.RemoteRelay == "" && (configured || e.cfg.DiscoverRelays()) // forwarded rooms are the remote's
 	cfg := fed.Config{

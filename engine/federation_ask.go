@@ -17,7 +17,8 @@ const (
 	maxAsked = 1 << 10                // bytes of a question
 	maxTold  = 16 << 10               // bytes of an answer
 	maxHops  = 32                     // of an answer
-	maxAsks  = 32                     // under way, and as many that are being answered
+	maxAsks  = 32                     // under way
+	maxAsker = 4                      // of one relay that are being answered
 )
 
 // question is what one signalbox asks another: what becomes of From's packets on
@@ -125,17 +126,18 @@ func (e *Engine) askedBy(asker string, q *wire.RouteQuery) {
 	if q.Trace == nil || len(*q.Trace) < askIDLen || len(*q.Trace) > maxAsked || json.Unmarshal([]byte((*q.Trace)[askIDLen:]), &ask) != nil {
 		return
 	}
-	f := &e.fed
-	if f.answering.Add(1) > maxAsks {
-		f.answering.Add(-1) // the one who asks says that there was no answer
-		return
+	if !e.fed.answer(asker) {
+		return // the one who asks says that there was no answer
 	}
 	go func() {
-		defer f.answering.Add(-1)
+		defer e.fed.answered(asker)
 		found, a := false, answer{Hops: []view.Hop{}}
-		if ask.Call != "" {
+		switch {
+		case e.stranger(asker):
+			a.Hops = append(a.Hops, bareHop("relay", "tells only relays that it has named of its part"))
+		case ask.Call != "":
 			found, a.Hops = e.callTold(asker, ask.Call)
-		} else {
+		default:
 			found, a = e.wayTold(asker, ask, q.TTL)
 		}
 		b, err := json.Marshal(a)
@@ -144,8 +146,27 @@ func (e *Engine) askedBy(asker string, q *wire.RouteQuery) {
 		}
 		told := string(b)
 		// A link that has gone has nobody who waits for this.
-		_ = f.mesh.Tell(asker, &wire.RouteResponse{Fingerprint: q.Fingerprint, Found: found, RelayChain: []string{}, Trace: q.Trace, Told: &told})
+		_ = e.fed.mesh.Tell(asker, &wire.RouteResponse{Fingerprint: q.Fingerprint, Found: found, RelayChain: []string{}, Trace: q.Trace, Told: &told})
 	}()
+}
+
+// answer takes a place for a question of a relay; answered gives it back.
+func (f *federation) answer(asker string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.answers[asker] >= maxAsker {
+		return false
+	}
+	f.answers[asker]++
+	return true
+}
+
+func (f *federation) answered(asker string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.answers[asker]--; f.answers[asker] == 0 {
+		delete(f.answers, asker)
+	}
 }
 
 // wayTold is our part of a way, and that of the relays further on.
@@ -168,9 +189,6 @@ func (e *Engine) wayTold(asker string, q question, ttl uint8) (found bool, a ans
 		a.Hops = append(a.Hops, bareHop("room "+q.Room, "ok"))
 	}
 	ttl = min(ttl, farthest)
-	if p, ok := e.fed.mesh.Find(asker); !ok || p.Found {
-		ttl = 1 // for a guest nobody else is asked
-	}
 	a.Hops = append(a.Hops, e.legs(s, &q, from, to, asker, ttl-min(ttl, 1))...)
 	if to.here != nil {
 		a.Hops = append(a.Hops, now.receiverHop(to.here, sender))
