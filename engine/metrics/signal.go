@@ -8,23 +8,23 @@ var verdicts = []string{"ok", "denied", "error", "timeout", "busy", "open"}
 // authFamilies are about the service behind auth_url.
 func authFamilies() []family {
 	return []family{
-		gaugeOf("wzp_auth_enabled", "1 if tokens are checked.", func(s *view.Snapshot) float64 { return truth(s.Signal.Auth.Enabled) }),
-		{"wzp_auth_checks_total", "Checks of a token, by verdict; open: the service was being left alone.", counter, []string{"verdict"}, func(s *view.Snapshot, emit put) {
+		gaugeOf("signalbox_auth_enabled", "1 if tokens are checked.", func(s *view.Snapshot) float64 { return truth(s.Signal.Auth.Enabled) }),
+		{"signalbox_auth_checks_total", "Checks of a token, by verdict; open: the service was being left alone.", counter, []string{"verdict"}, func(s *view.Snapshot, emit put) {
 			for _, v := range verdicts {
 				emit(float64(s.Signal.Auth.Checks[v]), v)
 			}
 		}},
-		{"wzp_auth_breaker_state", "1 for the state of the circuit breaker before the auth service.", gauge, []string{"state"}, func(s *view.Snapshot, emit put) {
+		{"signalbox_auth_breaker_state", "1 for the state of the circuit breaker before the auth service.", gauge, []string{"state"}, func(s *view.Snapshot, emit put) {
 			oneOf(emit, s.Signal.Auth.Breaker, "closed", "open", "half-open")
 		}},
-		{"wzp_auth_latency_seconds", "Time the newest requests to the auth service took, by quantile.", gauge, []string{"quantile"}, func(s *view.Snapshot, emit put) {
+		{"signalbox_auth_latency_seconds", "Time the newest requests to the auth service took, by quantile.", gauge, []string{"quantile"}, func(s *view.Snapshot, emit put) {
 			emit(s.Signal.Auth.LatencyP50/1e3, "0.5")
 			emit(s.Signal.Auth.LatencyP99/1e3, "0.99")
 		}},
-		gaugeOf("wzp_auth_in_flight", "Requests to the auth service under way.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.InFlight) }),
-		gaugeOf("wzp_auth_waiting", "Checks waiting for one of the places.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.Waiting) }),
-		counterOf("wzp_auth_cache_hits_total", "Checks answered by a verdict that was kept.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.CacheHits) }),
-		counterOf("wzp_auth_replays_total", "Handshakes refused because their key had been used before.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.Replays) }),
+		gaugeOf("signalbox_auth_in_flight", "Requests to the auth service under way.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.InFlight) }),
+		gaugeOf("signalbox_auth_waiting", "Checks waiting for one of the places.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.Waiting) }),
+		counterOf("signalbox_auth_cache_hits_total", "Checks answered by a verdict that was kept.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.CacheHits) }),
+		counterOf("signalbox_auth_replays_total", "Handshakes refused because their key had been used before.", func(s *view.Snapshot) float64 { return float64(s.Signal.Auth.Replays) }),
 	}
 }
 
