@@ -200,6 +200,7 @@ func planDrain(e *Engine, c control.Command) (change, control.Result) {
 			fmt.Sprintf("%s in %s stay until they leave by themselves or the node is stopped", view.Plural(people, "participant"), view.Plural(len(rooms), "room")),
 		}, drainWords(e, rooms)...),
 		target: theNode,
+		ttl:    restrictTTL, // a drain that is forgotten keeps everybody out
 		apply:  func(context.Context) error { e.setDraining(true); return nil },
 		undo: func() error {
 			if !e.stopping.Load() { // who stops admits nobody

@@ -243,6 +243,21 @@ func TestTypeToConfirm(t *testing.T) {
 	}
 }
 
+// TestExpiryBesideAWord: where a word is typed, t belongs to it.
+func TestExpiryBesideAWord(t *testing.T) {
+	b := newBench(t, sample.HotShard, 120, 40, 2, Options{})
+	b.press("1", "N", "ctrl+t", "ctrl+t")
+	b.wantText("ctrl+t changes it", "15 minutes")
+	for _, r := range "drain" {
+		b.press(string(r))
+	}
+	b.press("enter")
+	c := b.src.Commands()
+	if got := c[len(c)-1]; got.Kind != control.NodeDrain || got.TTLS != 900 || got.DryRun {
+		t.Fatalf("sent %+v", got)
+	}
+}
+
 func TestReasonAndExpiry(t *testing.T) {
 	b := newBench(t, sample.HotShard, 120, 40, 2, Options{})
 	b.press("2", "g", "p", "t", "e")

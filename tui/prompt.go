@@ -359,11 +359,8 @@ func (m *Model) buttonKey(name string) tea.Cmd {
 		m.cancel()
 	case "e":
 		p.field = reasonField
-	case "t":
-		if p.in.TTL && p.stage != applying {
-			p.ttl = (p.ttl + 1) % len(expiries)
-			return m.requestPlan()
-		}
+	case "t", "ctrl+t":
+		return m.nextExpiry()
 	case "j", "down":
 		p.scroll++
 	case "k", "up":
@@ -373,9 +370,21 @@ func (m *Model) buttonKey(name string) tea.Cmd {
 	return nil
 }
 
+// nextExpiry asks for the plan again with the next of the expiries.
+func (m *Model) nextExpiry() tea.Cmd {
+	p := m.prompt
+	if !p.in.TTL || p.stage == applying {
+		return nil
+	}
+	p.ttl = (p.ttl + 1) % len(expiries)
+	return m.requestPlan()
+}
+
 func (m *Model) fieldKey(name, text string) tea.Cmd {
 	p := m.prompt
 	switch name {
+	case "ctrl+t": // a bare t belongs to the word
+		return m.nextExpiry()
 	case "tab", "shift+tab":
 		switch {
 		case p.in.Type == "":

@@ -96,7 +96,11 @@ func (m *Model) promptTail(w int, st *style.Set) []string {
 	}
 	out = append(out, cell.Blank(w), label("target").Add(style.Strong, m.targets()).String())
 	if p.in.TTL {
-		out = append(out, label("for").Add(style.Text, expiries[p.ttl].word+"  ").Add(style.Key, "t").Add(style.Dim, " changes it").String())
+		k := "t"
+		if p.in.Type != "" {
+			k = "ctrl+t"
+		}
+		out = append(out, label("for").Add(style.Text, expiries[p.ttl].word+"  ").Add(style.Key, k).Add(style.Dim, " changes it").String())
 	}
 	if p.stage == refused || p.in.PlanOnly {
 		return append(out, cell.Blank(w), cell.NewLine(st, w).Space(2).Add(style.TabBadge, " Close ").Add(style.Dim, "  enter or esc").String())

@@ -81,7 +81,7 @@ func nouns() []noun {
 			{use: "refresh BUCKET|all", short: "Look up fresh peers", kind: control.RoutingRefresh},
 		}},
 		{"node", "The node itself", "node", printStatus, []verb{
-			{use: "drain", short: "Admit nobody new", kind: control.NodeDrain, noTarget: true},
+			{use: "drain", short: "Admit nobody new", kind: control.NodeDrain, noTarget: true, restricts: true},
 			{use: "undrain", short: "Admit again", kind: control.NodeUndrain, noTarget: true},
 			{use: "log-level LEVEL", short: "debug, info, warn or error", kind: control.NodeLogLevel, value: "level", noTarget: true, restricts: true},
 			{use: "save", short: "Write what is kept on disk", kind: control.NodeSave, noTarget: true},

@@ -90,7 +90,9 @@ func (o *Overview) drain() key.Intent {
 	if o.d.Snap.Node.State == "draining" {
 		return onNode(control.NodeUndrain, "admit again")
 	}
-	return onNode(control.NodeDrain, "drain")
+	in := onNode(control.NodeDrain, "drain")
+	in.TTL = true
+	return in
 }
 
 func (o *Overview) logLevel() key.Intent {

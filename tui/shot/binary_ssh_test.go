@@ -159,7 +159,7 @@ func TestSSHOfTheBinary(t *testing.T) {
 	v.types("2p")
 	v.sees("nothing has been changed yet")
 	v.types("y")
-	v.sees("done")
+	v.sees("done: ")
 	if a := acted(t, s); len(a) != 1 || a[0].Kind != "shard.pause" || !strings.HasPrefix(a[0].Author, "ssh:") {
 		t.Errorf("the audit log has %d: %+v", len(a), a)
 	}

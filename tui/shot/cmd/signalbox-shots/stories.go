@@ -50,7 +50,7 @@ var stories = []story{
 		{"hot-shard-2", "shards", "The shard: its queue is full, and who fills it.", []string{"g", "enter", "wait:1s"}},
 		{"hot-shard-3", "plan", "To how many packets a second? One voice is 50.", []string{"t", "wait:1s"}},
 		{"hot-shard-4", "plan", "The node's own plan; nothing has been changed yet.", []string{"enter", "until:nothing has been changed yet"}},
-		{"hot-shard-5", "shards", "Done, for a time, and it can be taken back.", []string{"y", "until:done", "wait:4s"}},
+		{"hot-shard-5", "shards", "Done, for a time, and it can be taken back.", []string{"y", "until:done:", "wait:4s"}},
 		{"hot-shard-6", "log", "What is in force, by whom, until when.", []string{"6", "wait:1s"}},
 	}},
 	{name: "bad-room", title: "bad-room: one member cannot take what the room sends", scenario: "bad-room", cols: 100, rows: 30, steps: []step{
@@ -58,13 +58,13 @@ var stories = []story{
 		{"bad-room-2", "members", "The members: whose fault it is, from both sides.", []string{"g", "enter", "wait:1s"}},
 		{"bad-room-3", "explain", "Why the weakest does not hear, hop by hop.", []string{"1", "x", "until:as of"}},
 		{"bad-room-4", "plan", "The plan of a kick: they may join again at once.", []string{"esc", "g", "enter", "K", "until:nothing has been changed yet"}},
-		{"bad-room-5", "members", "Done: the others never noticed.", []string{"y", "until:done", "wait:1s"}},
+		{"bad-room-5", "members", "Done: the others never noticed.", []string{"y", "until:done:", "wait:1s"}},
 	}},
 	{name: "wedged-shard", title: "wedged-shard: a handler never returns", scenario: "wedged-shard", cols: 100, rows: 30, steps: []step{
 		{"wedged-shard-1", "overview", "The verdict says which shard, for how long, on what.", []string{"until:wedged for"}},
 		{"wedged-shard-2", "shards", "What it is at, and who waits behind it.", []string{"g", "enter", "wait:300ms"}},
 		{"wedged-shard-3", "plan", "Its loop can be replaced now; the watchdog does it within ten seconds anyway.", []string{"R", "until:nothing has been changed yet"}},
-		{"wedged-shard-4", "shards", "It runs again. What waited was kept.", []string{"y", "until:done", "wait:500ms"}},
+		{"wedged-shard-4", "shards", "It runs again. What waited was kept.", []string{"y", "until:done:", "wait:500ms"}},
 	}},
 	{name: "panic", title: "panic: a handler has a defect", scenario: "panic", cols: 100, rows: 30, steps: []step{
 		{"panic-1", "overview", "Contained: the verdict counts the panics, nobody's call ended.", []string{"until:its handler panicked"}},
@@ -75,13 +75,13 @@ var stories = []story{
 		{"blackhole-peer-1", "overview", "The verdict names the relay that has fallen silent.", []string{"until:▲ lisbon  ", "wait:1s"}},
 		{"blackhole-peer-2", "links", "The link: for how long, why, and what to do.", []string{"8", "wait:1s"}},
 		{"blackhole-peer-3", "plan", "Dialling it anew is safe to try.", []string{"R", "until:nothing has been changed yet"}},
-		{"blackhole-peer-4", "links", "Dialled; as long as the path is black it stays down.", []string{"y", "until:done", "wait:1s"}},
+		{"blackhole-peer-4", "links", "Dialled; as long as the path is black it stays down.", []string{"y", "until:done:", "wait:1s"}},
 	}},
 	{name: "stale-table", title: "stale-table: peers die and stay in the table", scenario: "stale-table", cols: 100, rows: 30, steps: []step{
 		{"stale-table-1", "overview", "The verdict names the table and how many do not answer.", []string{"until:do not answer any more", "wait:1s"}},
 		{"stale-table-2", "routing", "Which buckets, which contacts, and what that means.", []string{"g", "enter", "wait:1s"}},
 		{"stale-table-3", "plan", "E plans to evict every contact that does not answer.", []string{"E", "until:nothing has been changed yet"}},
-		{"stale-table-4", "routing", "Those that are left answer.", []string{"y", "until:done", "wait:2s"}},
+		{"stale-table-4", "routing", "Those that are left answer.", []string{"y", "until:done:", "wait:2s"}},
 	}},
 	{name: "storm", title: "storm: a crowd joins at once, again and again", scenario: "storm", cols: 100, rows: 30, steps: []step{
 		{"storm-1", "overview", "The verdict: a storm of handshakes, and the address it comes from; newcomers prove theirs.", []string{"until:storm of handshakes", "wait:1s"}},
