@@ -186,25 +186,47 @@ func (m *Model) tabBar(s *view.Snapshot, st *style.Set) string {
 	if m.cur == 0 {
 		badge = "" // the overview says it larger
 	}
-	var ln *cell.Line
-	for _, limit := range []int{20, 5, 4, 3, 0} {
-		ln = cell.NewLine(st, m.w)
-		if m.drawTabs(ln, s, limit, st) <= m.w-verdictWidth { // whatever the verdict: names keep their length
-			break
-		}
-	}
+	ln := cell.NewLine(st, m.w)
+	m.drawTabs(ln, s, m.tabLimit(), st)
 	if w := cell.Width(badge); w > 0 && ln.Left() >= w {
 		ln.Space(ln.Left()-w).Add(bs, badge)
 	}
 	return ln.String()
 }
 
-// drawTabs draws the panes' names and returns how wide they would be.
-func (m *Model) drawTabs(ln *cell.Line, s *view.Snapshot, limit int, st *style.Set) (width int) {
-	put := func(s style.Style, text string) {
-		ln.Add(s, text)
-		width += cell.Width(text)
+// tabLimit is how long a name may be for all panes to fit beside the verdict,
+// whatever that is: names keep their length.
+func (m *Model) tabLimit() int {
+	limits := []int{20, 5, 4, 3}
+	for _, limit := range limits {
+		width := 0
+		for i := range m.tabs {
+			width += m.tabWidth(i, limit)
+		}
+		if width <= m.w-verdictWidth {
+			return limit
+		}
 	}
+	return 0
+}
+
+// tabName is a pane's name in the tab bar; that of the open one is whole.
+func (m *Model) tabName(i, limit int) string {
+	name := m.tabs[i].name
+	if i != m.cur {
+		name = name[:min(limit, len(name))]
+	}
+	if name != "" {
+		name = " " + name
+	}
+	return fmt.Sprintf(" %d%s", i+1, name)
+}
+
+// tabWidth is the columns of a pane's name and of its sign.
+func (m *Model) tabWidth(i, limit int) int { return len(m.tabName(i, limit)) + 1 }
+
+// drawTabs draws the panes' names.
+func (m *Model) drawTabs(ln *cell.Line, s *view.Snapshot, limit int, st *style.Set) {
 	for i, t := range m.tabs {
 		bad, warn := 0, 0
 		for j := range s.Node.Health.Causes {
@@ -216,27 +238,20 @@ func (m *Model) drawTabs(ln *cell.Line, s *view.Snapshot, limit int, st *style.S
 				}
 			}
 		}
-		name := t.name[:min(limit, len(t.name))]
-		switch {
-		case i == m.cur:
-			put(style.TabBadge, fmt.Sprintf(" %d %s", i+1, t.name))
-		case name != "":
-			put(style.Dim, fmt.Sprintf(" %d %s", i+1, name))
-		default:
-			put(style.Dim, fmt.Sprintf(" %d", i+1))
+		look := style.Dim
+		if i == m.cur {
+			look = style.TabBadge
 		}
+		ln.Add(look, m.tabName(i, limit))
 		switch { // one column, whatever happens: tabs do not move
 		case bad > 0:
-			put(style.Bad, st.Glyph.Bad)
+			ln.Add(style.Bad, st.Glyph.Bad)
 		case warn > 0:
-			put(style.Warn, st.Glyph.Warn)
-		case i == m.cur:
-			put(style.TabBadge, " ")
+			ln.Add(style.Warn, st.Glyph.Warn)
 		default:
-			put(style.Dim, " ")
+			ln.Add(look, " ")
 		}
 	}
-	return width
 }
 
 // footer is the last row: what was just said, or the keys.

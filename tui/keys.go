@@ -30,7 +30,7 @@ func (m *Model) globals() []key.Row {
 			}
 			return ""
 		}},
-		{Keys: []string{":"}, Short: "command", Help: "type a command, with completion: every lever, every pane, explain, audit", Run: m.startLine},
+		{Keys: []string{":"}, Short: "command", Help: "type a command, with completion: every lever, every pane, explain, mouse", Run: m.startLine},
 		{Keys: []string{"space"}, Short: m.freezeWord(), Help: m.freezeHelp(), Run: m.freeze},
 		m.explainKey(),
 		{Keys: []string{"M"}, Help: "mark the moment shown, to compare with", Run: m.setMark},

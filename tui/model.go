@@ -112,6 +112,7 @@ type Model struct {
 	light    bool           // the terminal's ground, as it says
 	profile  colorprofile.Profile
 	theme    style.Theme // as chosen; Auto follows the two above
+	mouse    bool        // is listened to
 	sets     map[style.Config]*style.Set
 
 	// Where keys go.
@@ -189,6 +190,9 @@ func (m *Model) View() tea.View {
 	v := tea.NewView(m.frame)
 	v.AltScreen = true
 	v.WindowTitle = "signalbox"
+	if m.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
 	return v
 }
 

@@ -85,6 +85,7 @@ func (m *Model) verbs() []verb {
 	out = append(out, verb{name: "changes", help: "what has changed since the mark, or since it was last well", run: func(m *Model, _ []string) tea.Cmd { return m.compare() }})
 	console("drops", "where packets are dropped, and why", m.showDrops)
 	out = append(out, verb{name: "theme", help: "the colours of this console: " + strings.Join(style.Themes(), ", "), words: themeWords, run: (*Model).chooseTheme})
+	console("mouse", "listen to the mouse, or leave it to the terminal", m.toggleMouse)
 	console("help", "the keys that work here", func() { m.mode, m.help = helping, 0 })
 	if m.records() != nil {
 		out = append(out,
@@ -141,17 +142,8 @@ func leverOf(k control.Kind) func(*Model, []string) tea.Cmd {
 				}
 			}
 		}
-		return m.ask(key.Intent{Title: string(k), On: pane.Target(c.Target, 40), Cmds: []control.Command{c}, TTL: restricts(k), PlanOnly: only})
+		return m.ask(key.Intent{Title: string(k), On: pane.Target(c.Target, 40), Cmds: []control.Command{c}, PlanOnly: only})
 	}
-}
-
-// restricts says whether a lever takes an expiry.
-func restricts(k control.Kind) bool {
-	switch k {
-	case control.ShardPause, control.SourceBan, control.SourceThrottle, control.RoomLock, control.RoomPinTier, control.RoomTap, control.ParticipantMute, control.PeerBlock, control.LinkMute:
-		return true
-	}
-	return false
 }
 
 // phoneWords suggests calls, or clients that can be called.

@@ -93,7 +93,7 @@ func (m *Model) ask(in key.Intent) tea.Cmd {
 		return nil
 	}
 	if in.Type = key.Typed(in.Cmds); in.PlanOnly {
-		in.Type, in.TTL = "", false
+		in.Type = ""
 	}
 	m.prompt = &prompt{in: in}
 	if in.Choose != nil {
@@ -116,13 +116,16 @@ func (p *prompt) commands(dry bool) []control.Command {
 			}
 		}
 		c.Reason, c.DryRun, c.TTLS = strings.TrimSpace(p.reason), dry, 0
-		if p.in.TTL {
+		if p.expires() {
 			c.TTLS = expiries[p.ttl].s
 		}
 		out[i] = c
 	}
 	return out
 }
+
+// expires tells whether there is an expiry to choose.
+func (p *prompt) expires() bool { return p.in.Cmds[0].Kind.Expires() && !p.in.PlanOnly }
 
 func (m *Model) requestPlan() tea.Cmd {
 	p := m.prompt
@@ -373,7 +376,7 @@ func (m *Model) buttonKey(name string) tea.Cmd {
 // nextExpiry asks for the plan again with the next of the expiries.
 func (m *Model) nextExpiry() tea.Cmd {
 	p := m.prompt
-	if !p.in.TTL || p.stage == applying {
+	if !p.expires() || p.stage == applying {
 		return nil
 	}
 	p.ttl = (p.ttl + 1) % len(expiries)

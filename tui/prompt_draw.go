@@ -95,7 +95,7 @@ func (m *Model) promptTail(w int, st *style.Set) []string {
 		}
 	}
 	out = append(out, cell.Blank(w), label("target").Add(style.Strong, m.targets()).String())
-	if p.in.TTL {
+	if p.expires() {
 		k := "t"
 		if p.in.Type != "" {
 			k = "ctrl+t"

@@ -25,6 +25,7 @@ type entry struct {
 
 	Open    *opening        `json:"open,omitempty"`
 	Key     *tea.Key        `json:"key,omitempty"`
+	Mouse   *tea.Mouse      `json:"mouse,omitempty"`
 	Text    string          `json:"text,omitempty"` // pasted
 	Size    *Size           `json:"size,omitempty"`
 	Light   bool            `json:"light,omitempty"`
@@ -43,6 +44,8 @@ const (
 	tapeOpen    = "open"
 	tapeTick    = "tick"
 	tapeKey     = "key"
+	tapeClick   = "click"
+	tapeWheel   = "wheel"
 	tapePaste   = "paste"
 	tapeSize    = "size"
 	tapeGround  = "ground"
@@ -172,6 +175,10 @@ func entryOf(msg tea.Msg) *entry {
 	case tea.KeyPressMsg:
 		k := tea.Key(msg)
 		return &entry{Kind: tapeKey, Key: &k}
+	case tea.MouseClickMsg:
+		return &entry{Kind: tapeClick, Mouse: new(msg.Mouse())}
+	case tea.MouseWheelMsg:
+		return &entry{Kind: tapeWheel, Mouse: new(msg.Mouse())}
 	case tea.PasteMsg:
 		return &entry{Kind: tapePaste, Text: msg.Content}
 	case tea.WindowSizeMsg:

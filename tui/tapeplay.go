@@ -137,6 +137,10 @@ func (p *Player) message(e *entry) (tea.Msg, error) {
 		return tickMsg{}, nil
 	case e.Kind == tapeKey && e.Key != nil:
 		return tea.KeyPressMsg(*e.Key), nil
+	case e.Kind == tapeClick && e.Mouse != nil:
+		return tea.MouseClickMsg(*e.Mouse), nil
+	case e.Kind == tapeWheel && e.Mouse != nil:
+		return tea.MouseWheelMsg(*e.Mouse), nil
 	case e.Kind == tapePaste:
 		return tea.PasteMsg{Content: e.Text}, nil
 	case e.Kind == tapeSize && e.Size != nil:

@@ -67,6 +67,10 @@ func (m *Model) handle(msg tea.Msg) tea.Cmd {
 		}
 	case tea.KeyPressMsg:
 		return m.onKey(msg, now)
+	case tea.MouseWheelMsg:
+		return m.onWheel(msg, now)
+	case tea.MouseClickMsg:
+		return m.onClick(msg, now)
 	case tea.PasteMsg:
 		m.onPaste(msg.Content)
 		m.paint(now)

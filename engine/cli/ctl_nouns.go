@@ -30,40 +30,39 @@ type verb struct {
 	value      string // name of the argument that is no target; empty: none
 	number     bool   // the value is a number
 	noTarget   bool
-	restricts  bool // takes --ttl
 }
 
 // nouns is the vocabulary of ctl, after the command kinds of contract section 2.
 func nouns() []noun {
 	return []noun{
 		{"shard", "Shards of the dispatcher", "shards", printShards, []verb{
-			{use: "pause PLANE/N", short: "Drop what its sources send", kind: control.ShardPause, restricts: true},
+			{use: "pause PLANE/N", short: "Drop what its sources send", kind: control.ShardPause},
 			{use: "resume PLANE/N", short: "End the pause", kind: control.ShardResume},
 			{use: "restart PLANE/N", short: "Replace its loop", kind: control.ShardRestart},
 			{use: "flush PLANE/N", short: "Drop what waits in it", kind: control.ShardFlush},
 		}},
 		{"room", "Rooms", "rooms", printRooms, []verb{
 			{use: "close NAME", short: "End the room for everybody in it", kind: control.RoomClose},
-			{use: "lock NAME", short: "Let nobody new in", kind: control.RoomLock, restricts: true},
+			{use: "lock NAME", short: "Let nobody new in", kind: control.RoomLock},
 			{use: "unlock NAME", short: "End the lock", kind: control.RoomUnlock},
-			{use: "pin-tier NAME TIER", short: "Hold the room at a quality tier", kind: control.RoomPinTier, value: "tier", restricts: true},
-			{use: "tap NAME", short: "Log its packet headers and signals; * for all rooms", kind: control.RoomTap, restricts: true},
+			{use: "pin-tier NAME TIER", short: "Hold the room at a quality tier", kind: control.RoomPinTier, value: "tier"},
+			{use: "tap NAME", short: "Log its packet headers and signals; * for all rooms", kind: control.RoomTap},
 			{use: "untap NAME", short: "End the tap", kind: control.RoomUntap},
 		}},
 		{"participant", "Participants of all rooms", "rooms", printParticipants, []verb{
 			{use: "kick ID", short: "End their connection", kind: control.ParticipantKick},
-			{use: "mute ID", short: "Drop what they send", kind: control.ParticipantMute, restricts: true},
+			{use: "mute ID", short: "Drop what they send", kind: control.ParticipantMute},
 			{use: "unmute ID", short: "End the mute", kind: control.ParticipantUnmute},
 		}},
 		{"peer", "Peers of the routing table", "dht", printPeers, []verb{
 			{use: "ping ID", short: "Ask whether it lives", kind: control.PeerPing},
 			{use: "evict ID", short: "Take it out of the table", kind: control.PeerEvict},
-			{use: "block ID", short: "Evict it and keep it out", kind: control.PeerBlock, restricts: true},
+			{use: "block ID", short: "Evict it and keep it out", kind: control.PeerBlock},
 			{use: "unblock ID", short: "End the block", kind: control.PeerUnblock},
 		}},
 		{"link", "Federation links", "links", printLinks, []verb{
 			{use: "reconnect LABEL", short: "Dial again", kind: control.LinkReconnect},
-			{use: "mute LABEL", short: "Send nothing over it", kind: control.LinkMute, restricts: true},
+			{use: "mute LABEL", short: "Send nothing over it", kind: control.LinkMute},
 			{use: "unmute LABEL", short: "End the mute", kind: control.LinkUnmute},
 		}},
 		{"call", "Direct calls", "signal", printCalls, []verb{
@@ -73,17 +72,17 @@ func nouns() []noun {
 			{use: "drop FINGERPRINT", short: "Close their signalling connections", kind: control.ClientDrop},
 		}},
 		{"source", "Restrictions on addresses", "sources", printSources, []verb{
-			{use: "ban PREFIX", short: "Refuse an address or prefix", kind: control.SourceBan, restricts: true},
-			{use: "throttle PREFIX PPS", short: "Hold it to packets a second", kind: control.SourceThrottle, value: "pps", number: true, restricts: true},
+			{use: "ban PREFIX", short: "Refuse an address or prefix", kind: control.SourceBan},
+			{use: "throttle PREFIX PPS", short: "Hold it to packets a second", kind: control.SourceThrottle, value: "pps", number: true},
 			{use: "clear PREFIX", short: "End the restriction", kind: control.SourceClear},
 		}},
 		{"routing", "The routing table", "dht", printRouting, []verb{
 			{use: "refresh BUCKET|all", short: "Look up fresh peers", kind: control.RoutingRefresh},
 		}},
 		{"node", "The node itself", "node", printStatus, []verb{
-			{use: "drain", short: "Admit nobody new", kind: control.NodeDrain, noTarget: true, restricts: true},
+			{use: "drain", short: "Admit nobody new", kind: control.NodeDrain, noTarget: true},
 			{use: "undrain", short: "Admit again", kind: control.NodeUndrain, noTarget: true},
-			{use: "log-level LEVEL", short: "debug, info, warn or error", kind: control.NodeLogLevel, value: "level", noTarget: true, restricts: true},
+			{use: "log-level LEVEL", short: "debug, info, warn or error", kind: control.NodeLogLevel, value: "level", noTarget: true},
 			{use: "save", short: "Write what is kept on disk", kind: control.NodeSave, noTarget: true},
 		}},
 	}
@@ -124,7 +123,7 @@ func (t *ctl) verb(v verb) *cobra.Command {
 		args++
 	}
 	c := &cobra.Command{Use: v.use, Short: v.short, Args: cobra.ExactArgs(args)}
-	ttl := actFlags(c, v.restricts)
+	ttl := actFlags(c, v.kind.Expires())
 	if v.kind == control.NodeDrain {
 		c.Flags().Bool("plan", false, "the same as --dry-run: who would be cut, and over what time")
 	}
@@ -162,11 +161,11 @@ func (v verb) command(args []string) (control.Command, error) {
 }
 
 // actFlags gives c the flags of everything that changes something.
-func actFlags(c *cobra.Command, restricts bool) *time.Duration {
+func actFlags(c *cobra.Command, expires bool) *time.Duration {
 	var ttl time.Duration
 	c.Flags().StringP("reason", "r", "", "why, for the audit log")
 	c.Flags().BoolP("dry-run", "n", false, "say what would be done and do nothing")
-	if restricts {
+	if expires {
 		c.Flags().DurationVar(&ttl, "ttl", 0, "after which it ends by itself (default: as the node has it)")
 	}
 	return &ttl

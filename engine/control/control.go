@@ -52,6 +52,16 @@ const (
 	Undo Kind = "undo"
 )
 
+// Expires tells whether a command ends by itself unless it is told otherwise:
+// it restricts somebody, or leaves the node as it should not be for long.
+func (k Kind) Expires() bool {
+	switch k {
+	case ShardPause, SourceBan, SourceThrottle, RoomLock, RoomPinTier, RoomTap, ParticipantMute, PeerBlock, LinkMute, NodeDrain, NodeLogLevel:
+		return true
+	}
+	return false
+}
+
 // Code is how a command ended. It survives the admin socket, so a caller can
 // branch on it.
 type Code string

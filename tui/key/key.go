@@ -67,8 +67,6 @@ type Intent struct {
 	Choose *Choice
 	// PlanOnly shows what the node would do and offers nothing more.
 	PlanOnly bool
-	// TTL offers the expiries to cycle through; the command restricts someone.
-	TTL bool
 }
 
 // Choice is a question with fixed answers whose value becomes the argument Arg,

@@ -185,7 +185,7 @@ func (p *Calls) clientKeys() []key.Row {
 		{Keys: []string{"b"}, Short: "ban", Help: "ban the client's source address for a time", Act: true, Disabled: none, Plan: func() key.Intent {
 			c := p.client(p.clients.sel)
 			src := sourceOf(c.Remote)
-			return key.Intent{Title: "ban source", On: src + ", the address of " + clientName(c, 24), TTL: true, Cmds: []control.Command{{Kind: control.SourceBan, Target: src}}}
+			return key.Intent{Title: "ban source", On: src + ", the address of " + clientName(c, 24), Cmds: []control.Command{{Kind: control.SourceBan, Target: src}}}
 		}},
 		{Keys: []string{"esc"}, Short: "calls", Help: "back to the calls"},
 	}

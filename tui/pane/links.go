@@ -139,15 +139,15 @@ func (p *Links) Keys() []key.Row {
 	if muted {
 		kind, word, help = control.LinkUnmute, "unmute", "let media pass with the relay again"
 	}
-	plan := func(k control.Kind, title string, ttl bool) func() key.Intent {
+	plan := func(k control.Kind, title string) func() key.Intent {
 		return func() key.Intent {
 			l := p.link(p.l.sel)
-			return key.Intent{Title: title, On: "the link " + cell.Name(l.Label, 30), TTL: ttl, Cmds: []control.Command{{Kind: k, Target: l.Label}}}
+			return key.Intent{Title: title, On: "the link " + cell.Name(l.Label, 30), Cmds: []control.Command{{Kind: k, Target: l.Label}}}
 		}
 	}
 	return []key.Row{
-		{Keys: []string{"R"}, Short: "reconnect", Help: "end the connection and dial again at once", Act: true, Disabled: none, Plan: plan(control.LinkReconnect, "reconnect", false)},
-		{Keys: []string{"m"}, Short: word, Help: help, Act: true, Disabled: none, Plan: plan(kind, word+" link", !muted)},
+		{Keys: []string{"R"}, Short: "reconnect", Help: "end the connection and dial again at once", Act: true, Disabled: none, Plan: plan(control.LinkReconnect, "reconnect")},
+		{Keys: []string{"m"}, Short: word, Help: help, Act: true, Disabled: none, Plan: plan(kind, word+" link")},
 		{Keys: []string{"enter"}, Short: "room", Help: "the first room the relay takes part in", Disabled: func() string {
 			if l := p.link(p.l.sel); l == nil || len(l.Rooms) == 0 {
 				return "it takes part in no room"

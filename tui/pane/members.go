@@ -76,12 +76,12 @@ func (p *Rooms) memberKeys() []key.Row {
 	}
 	mute := func() key.Intent {
 		if m := p.member(); m != nil && m.Muted {
-			return p.onMember(control.ParticipantUnmute, "unmute", false)
+			return p.onMember(control.ParticipantUnmute, "unmute")
 		}
-		return p.onMember(control.ParticipantMute, "mute", true)
+		return p.onMember(control.ParticipantMute, "mute")
 	}
 	return []key.Row{
-		{Keys: []string{"K"}, Short: "kick", Help: "end the member's connection; they may join again", Act: true, Disabled: none, Plan: func() key.Intent { return p.onMember(control.ParticipantKick, "kick", false) }},
+		{Keys: []string{"K"}, Short: "kick", Help: "end the member's connection; they may join again", Act: true, Disabled: none, Plan: func() key.Intent { return p.onMember(control.ParticipantKick, "kick") }},
 		{Keys: []string{"m"}, Short: "mute", Help: "mute or unmute: nobody hears them, they hear the others", Act: true, Disabled: none, Plan: mute},
 		{Keys: []string{"b"}, Short: "ban", Help: "ban the member's source address for a time", Act: true, Disabled: noSource, Plan: func() key.Intent { return p.onSource(control.SourceBan, "ban source") }},
 		{Keys: []string{"t"}, Short: "throttle", Help: "limit the packets a second of the member's address", Act: true, Disabled: noSource, Plan: p.throttle},
@@ -95,8 +95,8 @@ func (p *Rooms) memberKeys() []key.Row {
 	}
 }
 
-func (p *Rooms) onMember(k control.Kind, title string, ttl bool) key.Intent {
-	in := key.Intent{Title: title, On: p.m.sel, TTL: ttl, Cmds: []control.Command{{Kind: k, Target: p.m.sel}}}
+func (p *Rooms) onMember(k control.Kind, title string) key.Intent {
+	in := key.Intent{Title: title, On: p.m.sel, Cmds: []control.Command{{Kind: k, Target: p.m.sel}}}
 	if m := p.member(); m != nil {
 		in.On = callsign(m, 24) + " in room " + cell.Name(p.in, 24)
 	}
@@ -104,7 +104,7 @@ func (p *Rooms) onMember(k control.Kind, title string, ttl bool) key.Intent {
 }
 
 func (p *Rooms) onSource(k control.Kind, title string) key.Intent {
-	in := p.onMember(k, title, true)
+	in := p.onMember(k, title)
 	if m := p.member(); m != nil {
 		src := sourceOf(m.Remote)
 		in.Cmds[0].Target = src

@@ -90,9 +90,7 @@ func (o *Overview) drain() key.Intent {
 	if o.d.Snap.Node.State == "draining" {
 		return onNode(control.NodeUndrain, "admit again")
 	}
-	in := onNode(control.NodeDrain, "drain")
-	in.TTL = true
-	return in
+	return onNode(control.NodeDrain, "drain")
 }
 
 func (o *Overview) logLevel() key.Intent {

@@ -167,39 +167,39 @@ func (p *Rooms) roomKeys() []key.Row {
 	lock := func() key.Intent {
 		name := p.l.sel
 		if r := p.room(name); r != nil && r.Locked {
-			return roomIntent(control.RoomUnlock, "unlock room", name, false)
+			return roomIntent(control.RoomUnlock, "unlock room", name)
 		}
-		return roomIntent(control.RoomLock, "lock room", name, true)
+		return roomIntent(control.RoomLock, "lock room", name)
 	}
 	return []key.Row{
 		{Keys: []string{"enter"}, Short: "members", Help: "the room's members: who is weak, and whose fault it is", Disabled: none},
 		{Keys: []string{"L"}, Short: "lock", Help: "lock or unlock the room: nobody else can join", Act: true, Disabled: none, Plan: lock},
 		{Keys: []string{"T"}, Short: "pin tier", Help: "pin the room's tier, or let the judge decide again", Act: true, Disabled: none, Plan: func() key.Intent { return p.pinTier(p.l.sel) }},
 		{Keys: []string{"C"}, Short: "close", Help: "close the room; asks for its name to be typed", Act: true, Disabled: none, Plan: func() key.Intent {
-			return roomIntent(control.RoomClose, "close room", p.l.sel, false)
+			return roomIntent(control.RoomClose, "close room", p.l.sel)
 		}},
 		{Keys: []string{"o"}, Help: "log the headers of the room's packets, or end that", Act: true, Disabled: none, Plan: func() key.Intent { return p.tap(p.l.sel) }},
 	}
 }
 
-func roomIntent(k control.Kind, title, name string, ttl bool) key.Intent {
-	return key.Intent{Title: title, On: cell.Name(name, 40), Cmds: []control.Command{{Kind: k, Target: name}}, TTL: ttl}
+func roomIntent(k control.Kind, title, name string) key.Intent {
+	return key.Intent{Title: title, On: cell.Name(name, 40), Cmds: []control.Command{{Kind: k, Target: name}}}
 }
 
 // tap begins a tap of the room, or ends the one there is.
 func (p *Rooms) tap(name string) key.Intent {
 	for i := range p.d.Snap.Taps {
 		if p.d.Snap.Taps[i].Room == name {
-			return roomIntent(control.RoomUntap, "end the tap of room", name, false)
+			return roomIntent(control.RoomUntap, "end the tap of room", name)
 		}
 	}
-	in := roomIntent(control.RoomTap, "tap room", name, true)
+	in := roomIntent(control.RoomTap, "tap room", name)
 	in.Choose = &key.Choice{Ask: "where are the lines to go?", Arg: "to", Labels: []string{"the node's log", "tap.log in its state directory"}, Values: []any{"log", "file"}}
 	return in
 }
 
 func (p *Rooms) pinTier(name string) key.Intent {
-	in := roomIntent(control.RoomPinTier, "pin the tier of room", name, true)
+	in := roomIntent(control.RoomPinTier, "pin the tier of room", name)
 	tiers := []string{"Studio64k", "Studio48k", "Studio32k", "Good", "Degraded", "Catastrophic"}
 	ch := &key.Choice{Ask: "which tier?", Arg: "tier"}
 	for _, t := range tiers {

@@ -234,20 +234,20 @@ func (p *Routing) Keys() []key.Row {
 		}
 		return ""
 	}
-	cmd := func(k control.Kind, title string, ttl bool) func() key.Intent {
+	cmd := func(k control.Kind, title string) func() key.Intent {
 		return func() key.Intent {
-			return key.Intent{Title: title, On: cell.Name(id, 24), Cmds: []control.Command{{Kind: k, Target: id}}, TTL: ttl}
+			return key.Intent{Title: title, On: cell.Name(id, 24), Cmds: []control.Command{{Kind: k, Target: id}}}
 		}
 	}
 	return []key.Row{
 		{Keys: []string{"enter"}, Short: "open", Help: "all about the marked contact and why it is stale, or a lookup hop by hop"},
 		{Keys: []string{"v"}, Short: p.otherList(), Help: "the lookups under way and the last ones, or the contacts", Run: p.swap},
 		{Keys: []string{"t"}, Short: "trace", Help: "look up an id, a room or a user, and see whom the node asks", Act: true, Line: p.traceLine},
-		{Keys: []string{"P"}, Short: "ping", Help: "send the contact one ping and wait for its answer", Act: true, Disabled: none, Plan: cmd(control.PeerPing, "ping peer", false)},
+		{Keys: []string{"P"}, Short: "ping", Help: "send the contact one ping and wait for its answer", Act: true, Disabled: none, Plan: cmd(control.PeerPing, "ping peer")},
 		{Keys: []string{"f"}, Short: "refresh", Help: "look up ids in one bucket, or in all, to freshen it", Act: true, Plan: p.refresh},
-		{Keys: []string{"e"}, Short: "evict", Help: "take the contact out of the table; it may come back", Act: true, Disabled: none, Plan: cmd(control.PeerEvict, "evict peer", false)},
+		{Keys: []string{"e"}, Short: "evict", Help: "take the contact out of the table; it may come back", Act: true, Disabled: none, Plan: cmd(control.PeerEvict, "evict peer")},
 		{Keys: []string{"E"}, Help: "evict every contact that does not answer any more; those that live come back", Act: true, Disabled: p.noDead, Plan: p.evictDead},
-		{Keys: []string{"B"}, Short: "block", Help: "take the peer out and keep it out for a time", Act: true, Disabled: nobody, Plan: cmd(control.PeerBlock, "block peer", true)},
+		{Keys: []string{"B"}, Short: "block", Help: "take the peer out and keep it out for a time", Act: true, Disabled: nobody, Plan: cmd(control.PeerBlock, "block peer")},
 		{Keys: []string{"U"}, Help: "let a blocked peer in again", Act: true, Disabled: p.nobodyBlocked, Plan: p.unblock},
 		{Keys: []string{"o"}, Short: "order", Help: "order the contacts by the next column: trouble, bucket, silence, rtt, trust, address, id", Run: func() {
 			p.sort = (p.sort + 1) % len(peerSorts)

@@ -144,9 +144,9 @@ func (p *Shards) Keys() []key.Row {
 			return ""
 		}
 	}
-	cmd := func(k control.Kind, title string, ttl bool) func() key.Intent {
+	cmd := func(k control.Kind, title string) func() key.Intent {
 		return func() key.Intent {
-			return key.Intent{Title: title, On: p.l.sel, Cmds: []control.Command{{Kind: k, Target: p.l.sel}}, TTL: ttl}
+			return key.Intent{Title: title, On: p.l.sel, Cmds: []control.Command{{Kind: k, Target: p.l.sel}}}
 		}
 	}
 	hot := func() string {
@@ -159,10 +159,10 @@ func (p *Shards) Keys() []key.Row {
 		{Keys: []string{"enter"}, Short: "detail", Help: "all about the marked shard, its last panic included", Disabled: none},
 		{Keys: []string{"t"}, Short: "throttle", Help: "limit the packets a second of the shard's hottest source", Act: true, Disabled: hot, Plan: p.throttleHottest},
 		{Keys: []string{"b"}, Short: "ban", Help: "ban the shard's hottest source for a time", Act: true, Disabled: hot, Plan: func() key.Intent { return p.onHottest(control.SourceBan, "ban source") }},
-		{Keys: []string{"R"}, Short: "restart", Help: "replace the shard's loop; what waits in its queue is kept", Act: true, Disabled: none, Plan: cmd(control.ShardRestart, "restart shard", false)},
-		{Keys: []string{"p"}, Short: "pause", Help: "pause the shard: what its sources send is dropped", Act: true, Disabled: state(false, "is paused already: r resumes it"), Plan: cmd(control.ShardPause, "pause shard", true)},
-		{Keys: []string{"r"}, Short: "resume", Help: "let a paused shard go on", Act: true, Disabled: state(true, "is not paused"), Plan: cmd(control.ShardResume, "resume shard", false)},
-		{Keys: []string{"F"}, Short: "flush", Help: "drop everything that waits in the shard's queue", Act: true, Disabled: none, Plan: cmd(control.ShardFlush, "flush shard", false)},
+		{Keys: []string{"R"}, Short: "restart", Help: "replace the shard's loop; what waits in its queue is kept", Act: true, Disabled: none, Plan: cmd(control.ShardRestart, "restart shard")},
+		{Keys: []string{"p"}, Short: "pause", Help: "pause the shard: what its sources send is dropped", Act: true, Disabled: state(false, "is paused already: r resumes it"), Plan: cmd(control.ShardPause, "pause shard")},
+		{Keys: []string{"r"}, Short: "resume", Help: "let a paused shard go on", Act: true, Disabled: state(true, "is not paused"), Plan: cmd(control.ShardResume, "resume shard")},
+		{Keys: []string{"F"}, Short: "flush", Help: "drop everything that waits in the shard's queue", Act: true, Disabled: none, Plan: cmd(control.ShardFlush, "flush shard")},
 		{Keys: []string{"c"}, Help: "lift the ban or the throttle of an address", Act: true, Disabled: p.noSources, Plan: p.clearSource},
 		{Keys: []string{"A"}, Help: "flush every shard of this plane; asks for the word flush", Act: true, Disabled: none, Plan: p.flushAll},
 	}
@@ -177,7 +177,7 @@ func (p *Shards) onHottest(k control.Kind, title string) key.Intent {
 	h := s.HotSources[0]
 	return key.Intent{
 		Title: title, On: fmt.Sprintf("%s, %.0f%% of %s", h.IP, h.SharePct, s.Key()),
-		Cmds: []control.Command{{Kind: k, Target: h.IP}}, TTL: true,
+		Cmds: []control.Command{{Kind: k, Target: h.IP}},
 	}
 }
 
