@@ -19,7 +19,7 @@ import (
 // toggleMouse begins or ends to listen to the mouse.
 func (m *Model) toggleMouse() {
 	if m.mouse = !m.mouse; m.mouse {
-		m.say(style.Dim, "mouse on: the wheel moves, a click opens a pane or marks a row, once more enters; shift selects text")
+		m.say(style.Dim, "mouse on: a click opens or marks, another enters; shift selects text")
 		return
 	}
 	m.say(style.Dim, "mouse off: the terminal selects text")
