@@ -56,8 +56,9 @@ func (n *Node) askReach(ctx context.Context, s *session, want wire.Type, build f
 }
 
 // tell sends our addresses to the links that do not know yet where we are. The first ADDRESS
-// of a link goes out at once, for the answer says where its peer sees us.
-func (n *Node) tell(ctx context.Context, all []*session) {
+// of a link goes out at once, for the answer says where its peer sees us. It
+// returns whether there was anybody to tell.
+func (n *Node) tell(ctx context.Context, all []*session) (told bool) {
 	now := n.now()
 	self, version := n.selfSet()
 	places := make(chan struct{}, tellAtOnce)
@@ -74,6 +75,7 @@ func (n *Node) tell(ctx context.Context, all []*session) {
 			n.want(jobReach)
 			break
 		}
+		told = true
 		r.told.Store(version)
 		r.toldAt.Store(now)
 		places <- struct{}{}
@@ -83,6 +85,7 @@ func (n *Node) tell(ctx context.Context, all []*session) {
 		})
 	}
 	wg.Wait()
+	return told
 }
 
 func (n *Node) selfSet() ([]table.Addr, uint64) {

@@ -37,6 +37,7 @@ const (
 	dialBackEnough = 3 // questions without a stranger getting through: we are behind something
 	maxSent        = 4096
 	sentFor        = 10 * time.Minute // longer than a NAT keeps a mapping of UDP
+	sentAgain      = time.Minute      // those with a link are noted so often
 	duplicateAfter = 40 * time.Second // a link that old is alive: a dead one ends after 30 s
 	retireAfter    = 2 * rpcTimeout   // answers to what was asked over a relayed link still come
 )
@@ -219,16 +220,19 @@ func (n *Node) reachJob(ctx context.Context, woken bool) time.Duration {
 
 func (n *Node) reachPass(ctx context.Context) {
 	now, all := n.now(), slices.Collect(n.reg.all)
-	for _, s := range all {
-		if s.direct() {
-			n.reach.sent.mark(s.link.RemoteAddr(), now)
+	if n.reach.sent.again(now) {
+		for _, s := range all {
+			if s.direct() {
+				n.reach.sent.mark(s.link.RemoteAddr(), now)
+			}
 		}
 	}
 	n.tidyLinks(all, now)
 	n.channels.idle(now)
 	n.assess(now)
-	n.tell(ctx, all)
-	n.assess(n.now())
+	if n.tell(ctx, all) {
+		n.assess(n.now()) // the answers say where we are
+	}
 	n.askDialBack(ctx, all)
 	n.improve(all, n.now())
 }
@@ -340,13 +344,16 @@ func localScope(local []netip.AddrPort) (out []netip.AddrPort) {
 func (n *Node) askDialBack(ctx context.Context, all []*session) {
 	now := n.now()
 	for fam := range numFamilies {
+		if !n.reach.mayAskDialBack(fam, n.cfg.ID, now) {
+			continue
+		}
 		var askable []*session
 		for _, s := range all {
 			if s.direct() && familyOf(table.Canonical(s.link.RemoteAddr()).Addr()) == fam {
 				askable = append(askable, s)
 			}
 		}
-		if s := n.reach.dueDialBack(fam, n.cfg.Quorum, n.cfg.ID, askable, now); s != nil {
+		if s := n.reach.pickDialBack(fam, n.cfg.Quorum, askable, now); s != nil {
 			m, err := n.askReach(ctx, s, wire.Answer, func(buf []byte, req uint64) []byte {
 				return wire.AppendIntroduce(buf, req, wire.ForDialBack, &table.ID{})
 			})
@@ -357,14 +364,22 @@ func (n *Node) askDialBack(ctx context.Context, all []*session) {
 	}
 }
 
-// dueDialBack picks whom to ask; nil when it is not time.
-func (r *reach) dueDialBack(fam, quorum int, self table.ID, askable []*session, now int64) *session {
+// mayAskDialBack says whether it is time. A fleet that was proved in one second
+// does not ask anew in one second.
+func (r *reach) mayAskDialBack(fam int, self table.ID, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// A fleet that was proved in one second does not ask anew in one second.
 	at := r.proof[fam]
 	fresh := at != longAgo && now-at < spread(uint64(at), uint64(fam), self, int64(proveAgain))
-	if fresh || now < r.askAt[fam] || len(askable) == 0 || !r.poll(fam, quorum, now).addr.IsValid() {
+	return !fresh && now >= r.askAt[fam]
+}
+
+// pickDialBack picks whom to ask; nil where nobody can be asked, or we do not
+// know where we are.
+func (r *reach) pickDialBack(fam, quorum int, askable []*session, now int64) *session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(askable) == 0 || !r.poll(fam, quorum, now).addr.IsValid() {
 		return nil
 	}
 	r.askAt[fam] = now + int64(jitter(min(dialBackFirst<<min(r.tries[fam], 8), dialBackMax)))
@@ -385,6 +400,9 @@ func (r *reach) dialBackAsked(fam int) {
 // smaller id closes the older, and only when both must be alive, so that the
 // two ends never close one each.
 func (n *Node) tidyLinks(all []*session, now int64) {
+	if n.reg.links.Load() == n.reg.peers.Load() {
+		return // one each
+	}
 	for _, s := range all {
 		best := n.reg.best(s.peer)
 		switch {

@@ -143,7 +143,7 @@ func TestAProofLapsesWhenStrangersFail(t *testing.T) {
 		asks := 0
 		for end := n.now() + int64(time.Hour); n.now() < end; time.Sleep(reachEvery) {
 			verdict()
-			if n.reach.dueDialBack(0, 2, n.cfg.ID, []*session{s}, n.now()) != nil {
+			if n.reach.mayAskDialBack(0, n.cfg.ID, n.now()) && n.reach.pickDialBack(0, 2, []*session{s}, n.now()) != nil {
 				asks++
 			}
 		}

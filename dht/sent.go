@@ -13,11 +13,12 @@ type sentBook struct {
 	mu      sync.Mutex // a leaf; guards the fields below
 	at      map[netip.AddrPort]int64
 	blind   int64 // before that time the book is not complete
+	links   int64 // when those with a link were noted last
 	lenient bool  // AllowLoopback: by port too; constant
 }
 
 func (b *sentBook) init(lenient bool) {
-	b.at, b.blind, b.lenient = map[netip.AddrPort]int64{}, longAgo, lenient
+	b.at, b.blind, b.links, b.lenient = map[netip.AddrPort]int64{}, longAgo, longAgo, lenient
 }
 
 func (b *sentBook) key(to netip.AddrPort) netip.AddrPort {
@@ -45,6 +46,18 @@ func (b *sentBook) mark(to netip.AddrPort, now int64) {
 		}
 	}
 	b.at[k] = now
+}
+
+// again says, once in a while, that it is time to note all who have a link:
+// something is sent to them all the time.
+func (b *sentBook) again(now int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links != longAgo && now-b.links < int64(sentAgain) {
+		return false
+	}
+	b.links = now
+	return true
 }
 
 // never reports that nothing was sent to an address lately, for certain.
