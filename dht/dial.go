@@ -11,10 +11,8 @@ import (
 
 // Bounds on what others can make us dial (reliability.md D5).
 const (
-	maxDialTries  = 4                // addresses tried for one peer
-	failedFor     = 30 * time.Second // an address that failed is left alone, doubling
-	failedForMax  = 5 * time.Minute  // longer, and a network whose parting has healed stays apart
-	prefixRate    = 0.5              // dials per second into one /24 or /48
+	maxDialTries  = 4   // addresses tried for one peer
+	prefixRate    = 0.5 // dials per second into one /24 or /48
 	prefixBurst   = 16
 	maxRemembered = 2048 // failed addresses, and prefixes
 )
@@ -28,7 +26,7 @@ type dials struct {
 
 	mu       sync.Mutex // a leaf; guards the fields below
 	inflight map[table.ID]*dial
-	failed   map[netip.AddrPort]failure
+	failed   failures[netip.AddrPort]
 	prefixes map[netip.Prefix]*gcra
 	expected map[table.ID][]chan struct{} // closed when a direct link comes up
 	lenient  bool                         // AllowLoopback: no budget per prefix; constant
@@ -41,15 +39,10 @@ type dial struct {
 	err  error
 }
 
-type failure struct {
-	until int64 // monotonic ns
-	times int
-}
-
 func (d *dials) init(lenient bool) {
 	d.slots = make(chan struct{}, maxDials)
 	d.inflight = map[table.ID]*dial{}
-	d.failed = map[netip.AddrPort]failure{}
+	d.failed = newFailures[netip.AddrPort](maxRemembered)
 	d.prefixes = map[netip.Prefix]*gcra{}
 	d.expected = map[table.ID][]chan struct{}{}
 	d.lenient = lenient
@@ -59,10 +52,7 @@ func (d *dials) init(lenient bool) {
 func (d *dials) allow(a netip.AddrPort, now int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f, ok := d.failed[a]; ok && now < f.until {
-		return false
-	}
-	return d.takePrefix(a, now)
+	return d.failed.due(a, now) && d.takePrefix(a, now)
 }
 
 // allowPrefix is allow without the memory of failures: a hole is punched where
@@ -101,24 +91,7 @@ func (d *dials) takePrefix(a netip.AddrPort, now int64) bool {
 func (d *dials) result(a netip.AddrPort, ok bool, now int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ok {
-		delete(d.failed, a)
-		return
-	}
-	f, known := d.failed[a]
-	if !known && len(d.failed) >= maxRemembered {
-		for k, x := range d.failed {
-			if x.until <= now {
-				delete(d.failed, k)
-			}
-		}
-		if len(d.failed) >= maxRemembered {
-			return // the budget per prefix still holds
-		}
-	}
-	f.until = now + int64(min(failedFor<<min(f.times, 8), failedForMax))
-	f.times++
-	d.failed[a] = f
+	d.failed.result(a, ok, now) // where it is full, the budget per prefix still holds
 }
 
 // connect returns a link to id, dialling addrs in order if there is none. own

@@ -44,12 +44,12 @@ type routes struct {
 	via    map[table.ID][]table.ID
 	order  []table.ID // ring, in the order of entry
 	pos    int
-	failed map[table.ID]failure
+	failed failures[table.ID]
 }
 
 func (r *routes) init() {
 	r.slots = make(chan struct{}, maxAround)
-	r.via, r.failed = map[table.ID][]table.ID{}, map[table.ID]failure{}
+	r.via, r.failed = map[table.ID][]table.ID{}, newFailures[table.ID](maxRoutes)
 }
 
 // learn notes that via knows id; the newest comes first.
@@ -99,31 +99,13 @@ func (r *routes) of(id table.ID) []table.ID {
 func (r *routes) due(id table.ID, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f, known := r.failed[id]
-	return !known || now >= f.until
+	return r.failed.due(id, now)
 }
 
 func (r *routes) result(id table.ID, ok bool, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ok {
-		delete(r.failed, id)
-		return
-	}
-	f, known := r.failed[id]
-	if !known && len(r.failed) >= maxRoutes {
-		for k, x := range r.failed {
-			if x.until <= now {
-				delete(r.failed, k)
-			}
-		}
-		if len(r.failed) >= maxRoutes {
-			return
-		}
-	}
-	f.until = now + int64(min(failedFor<<min(f.times, 8), failedForMax))
-	f.times++
-	r.failed[id] = f
+	r.failed.result(id, ok, now)
 }
 
 // goBetweens lists the peers that may know id: those who have told us of it,
