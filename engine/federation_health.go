@@ -42,7 +42,8 @@ func (j *judge) linkCauses(s *view.Snapshot) []view.Cause {
 func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 	c := view.Cause{Severity: view.Warn, Pane: "links", Subject: l.Label}
 	key := "link/" + l.TLSFingerprint
-	n, losing := j.grew(key, l.Dropped["queue_head"]+l.Dropped["queue_age"], now, recentDrops)
+	_, losing := j.grew(key, l.Dropped["queue_head"]+l.Dropped["queue_age"], now, recentDrops)
+	lost := j.lost(key, now)
 	_, over := j.grew(key+"/rate", l.Dropped["link_rate"], now, recentDrops)
 	age := now.Sub(l.Since)
 	switch {
@@ -63,8 +64,8 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 	case !l.Verified:
 		c.Message = "is linked but unproven: anybody who knows its fingerprint could be it"
 		c.Remedy = "have it run signalbox, or give its address in [[peers]] so that it can be dialled back"
-	case losing:
-		c.Message = fmt.Sprintf("does not take its packets: %d dropped just now, %d queued; only this link loses", n, l.QueueDepth)
+	case losing && lost >= someDrops:
+		c.Message = fmt.Sprintf("does not take its packets: %d dropped just now, %d queued; only this link loses", lost, l.QueueDepth)
 		c.Remedy = "the way to it is full or broken; compare its RTT"
 	case over:
 		c.Message = "sends more than a link may: its excess is dropped as link_rate"

@@ -237,7 +237,7 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		stopped := j.stopped(p, now)
 		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
 		switch {
-		case losing && (p.QueueOldestMS > stuckMS || 8*p.QueueDepth > p.QueueCapacity):
+		case losing && lost >= someDrops && (p.QueueOldestMS > stuckMS || 8*p.QueueDepth > p.QueueCapacity):
 			c.Message = fmt.Sprintf("does not take its packets: queue %d/%d, %d dropped; only they lose", p.QueueDepth, p.QueueCapacity, queueDrops(p))
 			c.Remedy = "their link or device is stuck; K kicks them so that they reconnect"
 			out = append(out, c)

@@ -46,6 +46,7 @@ func TestAFewDropsAreNoAlarm(t *testing.T) {
 		{"two packets", "ok", "", func(i int) *view.Snapshot { return room(receiver(1, uint64(min(i, 2)), 0)) }},
 		{"forty, and well again", "degraded", "r/ear1: takes its packets again: 40 packets", func(i int) *view.Snapshot { return room(receiver(1, uint64(min(10*i, 40)), 0)) }},
 		{"stuck", "failing", "r/ear1: does not take its packets", func(i int) *view.Snapshot { return room(receiver(1, uint64(i), 480)) }},
+		{"one packet, and the queue is old: the machine paused", "ok", "", func(i int) *view.Snapshot { return room(receiver(1, uint64(min(i, 1)), 480)) }},
 		{"three at once", "degraded", "3 receivers: lost packets at the same moment", func(i int) *view.Snapshot {
 			n := uint64(min(10*i, 40))
 			return room(receiver(1, n, 0), receiver(2, n, 0), receiver(3, n, 0))
@@ -79,6 +80,22 @@ func TestTheStormIsNamedAndRemembered(t *testing.T) {
 	at = at.Add(afterglow)
 	if v, r := reasons(j, &at, 1, storm(false)); v != "ok" {
 		t.Errorf("long after: %s", r)
+	}
+}
+
+// TestALinkThatLosesIsToldOf: one packet is no news, a link that goes on losing is.
+func TestALinkThatLosesIsToldOf(t *testing.T) {
+	for _, c := range []struct {
+		most int
+		want string
+	}{{1, ""}, {100, "lisbon: does not take its packets: 7 dropped just now"}} {
+		at := time.Unix(1000, 0)
+		_, r := reasons(newJudge(), &at, 8, func(i int) *view.Snapshot {
+			return &view.Snapshot{Links: []view.Link{{Label: "lisbon", URL: "x", State: "up", Verified: true, Since: at, Dropped: map[string]uint64{"queue_age": uint64(min(i, c.most))}}}}
+		})
+		if !strings.HasPrefix(r, c.want) || c.want == "" && r != "" {
+			t.Errorf("at most %d lost: %q", c.most, r)
+		}
 	}
 }
 
