@@ -11,11 +11,12 @@ import (
 // A link that is not up may be coming; one that has not come by then is down.
 const linkGrace = 3 * time.Second
 
-// linkCauses are the links with which something is wrong.
-func (j *judge) linkCauses(s *view.Snapshot) []view.Cause {
+// linkCauses are the links with which something is wrong. Where it is ours that
+// receivers lose, so it is that links do.
+func (j *judge) linkCauses(s *view.Snapshot, ours bool) []view.Cause {
 	var out []view.Cause
 	for i := range s.Links {
-		if c, bad := j.linkCause(&s.Links[i], s.At); bad {
+		if c, bad := j.linkCause(&s.Links[i], s.At, ours); bad {
 			out = append(out, c)
 		}
 	}
@@ -39,7 +40,7 @@ func (j *judge) linkCauses(s *view.Snapshot) []view.Cause {
 	return out
 }
 
-func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
+func (j *judge) linkCause(l *view.Link, now time.Time, ours bool) (view.Cause, bool) {
 	c := view.Cause{Severity: view.Warn, Pane: "links", Subject: l.Label}
 	key := "link/" + l.TLSFingerprint
 	_, losing := j.grew(key, l.Dropped["queue_head"]+l.Dropped["queue_age"], now, recentDrops)
@@ -64,7 +65,7 @@ func (j *judge) linkCause(l *view.Link, now time.Time) (view.Cause, bool) {
 	case !l.Verified:
 		c.Message = "is linked but unproven: anybody who knows its fingerprint could be it"
 		c.Remedy = "have it run signalbox, or give its address in [[peers]] so that it can be dialled back"
-	case losing && lost >= someDrops:
+	case losing && lost >= someDrops && !ours:
 		c.Message = fmt.Sprintf("does not take its packets: %d dropped just now, %d queued; only this link loses", lost, l.QueueDepth)
 		c.Remedy = "the way to it is full or broken; compare its RTT"
 	case over:

@@ -30,7 +30,9 @@ const (
 	afterglow       = 30 * time.Second // what comes and goes is told of until it has stayed away so long
 	stuckMS         = 250.0            // a receiver with a younger and short queue takes its packets
 	someDrops       = 5                // fewer in recentDrops are no news
-	severalLose     = 3                // receivers that lose at once, and take their packets again: it was us
+	severalLose     = 3                // receivers that lose at once, and are delivered to: it is us
+	manyOf          = 4                // where they are a quarter of all
+	reachedMS       = 500.0            // a receiver that was handed a packet since is delivered to
 )
 
 // trend remembers a counter and when it last grew.
@@ -109,8 +111,9 @@ func (j *judge) verdict(s *view.Snapshot) {
 	for i := range s.Rooms {
 		rooms = append(rooms, j.roomCauses(&s.Rooms[i], s.At)...)
 	}
-	cs = append(cs, together(rooms)...)
-	cs = append(cs, j.linkCauses(s)...)
+	rooms, ours := together(s.Rooms, rooms)
+	cs = append(cs, rooms...)
+	cs = append(cs, j.linkCauses(s, ours)...)
 	cs = append(cs, j.nodeCauses(s)...)
 	cs = append(cs, j.dhtCauses(s)...)
 	cs = append(cs, forwardCauses(s.Forward)...)
@@ -238,7 +241,7 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
 		switch {
 		case losing && lost >= someDrops && (p.QueueOldestMS > stuckMS || 8*p.QueueDepth > p.QueueCapacity):
-			c.Message = fmt.Sprintf("does not take its packets: queue %d/%d, %d dropped; only they lose", p.QueueDepth, p.QueueCapacity, queueDrops(p))
+			c.Message = fmt.Sprintf("%s queue %d/%d, %d dropped; only they lose", notTaking, p.QueueDepth, p.QueueCapacity, queueDrops(p))
 			c.Remedy = "their link or device is stuck; K kicks them so that they reconnect"
 			out = append(out, c)
 		case stopped != "":
@@ -266,29 +269,48 @@ func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
 	return out
 }
 
-// tookAgain begins what is said of receivers that are no longer stuck.
-const tookAgain = "takes its packets again:"
+// tookAgain begins what is said of receivers that are no longer stuck, notTaking
+// of those that are.
+const (
+	tookAgain = "takes its packets again:"
+	notTaking = "does not take its packets:"
+)
 
-// together makes one cause of several receivers that lost at the same time and
-// have all recovered: what they have in common is us.
-func together(cs []view.Cause) []view.Cause {
-	again := func(c view.Cause) bool { return strings.HasPrefix(c.Message, tookAgain) }
-	n, first := 0, ""
-	for i := range cs {
-		if again(cs[i]) {
-			if n++; first == "" {
-				first = cs[i].Subject
-			}
+// together makes one cause of receivers that lose at the same time although all
+// of them are being delivered to, where they are many of those there are: what
+// they have in common is us.
+func together(rooms []view.Room, cs []view.Cause) (out []view.Cause, ours bool) {
+	reached, all := map[string]bool{}, 0
+	for i := range rooms {
+		all += rooms[i].Local()
+		for k := range rooms[i].Participants {
+			p := &rooms[i].Participants[k]
+			reached[rooms[i].Name+"/"+participantName(p)] = p.LastDeliveredMS >= 0 && p.LastDeliveredMS < reachedMS
 		}
 	}
-	if n < severalLose {
-		return cs
+	common := func(c view.Cause) bool {
+		return strings.HasPrefix(c.Message, tookAgain) || strings.HasPrefix(c.Message, notTaking) && reached[c.Subject]
 	}
-	return append(slices.DeleteFunc(cs, again), view.Cause{
-		Severity: view.Warn, Pane: "rooms", Subject: fmt.Sprintf("%d receivers", n),
-		Message: "lost packets at the same moment and take them again, " + first + " among them: it was this machine, not they",
-		Remedy:  "look for what else took the CPU; see cpu in the header",
-	})
+	n, first := 0, view.Cause{Severity: view.Warn}
+	for i := range cs {
+		if !common(cs[i]) {
+			continue
+		}
+		if n++; n == 1 || cs[i].Severity == view.Alarm && first.Severity != view.Alarm {
+			first = cs[i]
+		}
+	}
+	if n < severalLose || n*manyOf < all {
+		return cs, false
+	}
+	message := "lost packets at the same moment and take them again, " + first.Subject + " among them: it was this machine, not they"
+	if first.Severity == view.Alarm {
+		message = "lose packets at the same moment, " + first.Subject + " among them, and all are delivered to: it is this machine, not they"
+	}
+	return append(slices.DeleteFunc(cs, common), view.Cause{
+		Severity: first.Severity, Pane: "rooms", Subject: fmt.Sprintf("%d receivers", n),
+		Message: message, Remedy: "look for what else takes the CPU; see cpu in the header",
+	}), true
 }
 
 // stopped says which restriction drops what the participant sends now; empty:

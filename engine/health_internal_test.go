@@ -51,8 +51,27 @@ func TestAFewDropsAreNoAlarm(t *testing.T) {
 			n := uint64(min(10*i, 40))
 			return room(receiver(1, n, 0), receiver(2, n, 0), receiver(3, n, 0))
 		}},
+		{"three at once that are delivered to, and a link", "failing", "3 receivers: lose packets at the same moment, r/ear1 among them, and all are delivered to: it is this machine", func(i int) *view.Snapshot {
+			s := room(receiver(1, uint64(i), 480), receiver(2, uint64(i), 480), receiver(3, uint64(i), 480))
+			s.Links = []view.Link{{Label: "lisbon", State: "up", Verified: true, Dropped: map[string]uint64{"queue_age": uint64(i)}}}
+			return s
+		}},
+		{"three at once to whom nothing goes", "failing", "r/ear1: does not take its packets: queue 0/256, 7 dropped; only they lose; r/ear2", func(i int) *view.Snapshot {
+			s := room(receiver(1, uint64(i), 480), receiver(2, uint64(i), 480), receiver(3, uint64(i), 480))
+			for k := range s.Rooms[0].Participants {
+				s.Rooms[0].Participants[k].LastDeliveredMS = 2000
+			}
+			return s
+		}},
+		{"three of thirteen", "failing", "r/ear2: does not take its packets", func(i int) *view.Snapshot {
+			s := room(receiver(1, uint64(i), 480), receiver(2, uint64(i), 480), receiver(3, uint64(i), 480))
+			for k := range 10 {
+				s.Rooms[0].Participants = append(s.Rooms[0].Participants, receiver(10+k, 0, 0))
+			}
+			return s
+		}},
 	} {
-		if v, r := reasons(newJudge(), &at, 8, c.s); v != c.verdict || !strings.Contains(r, c.says) || c.says == "" && r != "" {
+		if v, r := reasons(newJudge(), &at, 8, c.s); v != c.verdict || !strings.Contains(r, c.says) || c.says == "" && r != "" || strings.Contains(r, "this machine") && strings.Contains(r, "lisbon") {
 			t.Errorf("%s: %s: %s", c.name, v, r)
 		}
 	}
