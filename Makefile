@@ -1,5 +1,6 @@
 # The everyday commands. `go run .` and `go test ./...` need none of them.
 TOOL = go tool -modfile=.ci/tools/go.mod
+FUZZTIME = 60s
 
 .PHONY: test race race-full kill faults fuzz bench compare lint shots repaint cost
 test:
@@ -16,15 +17,17 @@ faults: # the faults that are tried in small elsewhere, in full
 	FAULTS=full CGO_ENABLED=1 go test -v -race -count=1 -run TestJoinAgainstLastLeave ./relay
 	go test -v -count=1 -run TestReconnectAThousandTimes ./relay/call
 fuzz:
-	for f in FuzzParse FuzzUnmarshal FuzzTrunk FuzzReadFrame; do go test ./relay/wire -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
-	go test ./dht/wire -run '^$$' -fuzz . -fuzztime 60s
+	for p in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  for f in $$(go test -list '^Fuzz' "./$$p" | grep '^Fuzz'); do \
+	    go test "./$$p" -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done; done
 compare: # the routing table against its rivals, in turn
 	cd dht/table/kbucketbench && go test -run '^$$' -bench . -benchtime 15x
 bench:
 	mkdir -p bench-results
-	(go version; git rev-parse HEAD; go test -run '^$$' -bench . -benchmem ./relay ./dht/table ./engine/dispatch) | tee bench-results/$$(git rev-parse --short HEAD).txt
+	f=bench-results/$$(git rev-parse --short HEAD).txt; (go version; git rev-parse HEAD; go test -run '^$$' -bench . -benchmem ./relay ./dht/table ./engine/dispatch) >$$f; ended=$$?; cat $$f; exit $$ended
 lint:
-	$(TOOL) gofumpt -l $$(git ls-files '*.go')
+	@bad=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted: $$bad"; exit 1; }
 	$(TOOL) golangci-lint run ./...
 shots:
 	go run ./tui/shot/cmd/signalbox-shots

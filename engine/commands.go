@@ -78,7 +78,7 @@ const noReason = "none given"
 
 // Do carries out one command: it plans, and unless the command is a dry run
 // applies the plan, notes how to take it back and writes the audit line.
-// Refused commands are audited too. Commands that leave something in force,
+// Refused commands are audited too, refused dry runs are not. Commands that leave something in force,
 // lift it or take it back are planned and carried out one at a time; the
 // others are planned so, and may be carried out beside each other. The error
 // is for a broken transport only; a refusal is a Result.
@@ -108,9 +108,6 @@ func (e *Engine) Do(ctx context.Context, c control.Command) (control.Result, err
 	ch, res, b, done := e.inTurn(ctx, c, mk)
 	if !done {
 		return e.carryOut(ctx, c, ch), nil
-	}
-	if c.DryRun && res.OK {
-		return res, nil
 	}
 	return e.finish(c, res, b), nil
 }
@@ -201,11 +198,15 @@ type booked struct {
 	restores   string // undo id of the change that is in force again
 }
 
-// finish writes the event and the audit line of a command that was not a dry
-// run, and returns the result with the event's number.
+// finish writes the event and the audit line of a command, and returns the
+// result with the event's number. A dry run leaves no trace, unless somebody
+// asked for it who may not act.
 func (e *Engine) finish(c control.Command, res control.Result, b booked) control.Result {
 	if res.Plan == nil {
 		res.Plan = []string{}
+	}
+	if c.DryRun && res.Code != control.Denied {
+		return res
 	}
 	sev := view.Info
 	verb := "did"
