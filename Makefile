@@ -2,7 +2,7 @@
 TOOL = go tool -modfile=.ci/tools/go.mod
 FUZZTIME = 60s
 
-.PHONY: test race race-full kill faults fuzz bench compare lint shots repaint cost
+.PHONY: test race race-full kill faults fuzz bench compare lint vuln shots repaint cost
 test:
 	go test ./...
 race: # without what takes minutes under the detector
@@ -28,7 +28,12 @@ bench:
 	f=bench-results/$$(git rev-parse --short HEAD).txt; (go version; git rev-parse HEAD; go test -run '^$$' -bench . -benchmem ./relay ./dht/table ./engine/dispatch) >$$f; ended=$$?; cat $$f; exit $$ended
 lint:
 	@bad=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted: $$bad"; exit 1; }
+	go fix -diff ./...
+	$(TOOL) checklocks -test=false -inferred=false ./...
 	$(TOOL) golangci-lint run ./...
+	$(TOOL) deadcode -test ./...
+vuln: # known vulnerabilities; asks vuln.go.dev
+	$(TOOL) govulncheck ./...
 shots:
 	go run ./tui/shot/cmd/signalbox-shots
 repaint: # the same pictures by the console of today, from what theirs was told

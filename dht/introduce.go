@@ -49,6 +49,7 @@ func (n *Node) serveReach(l Link, s *session, m wire.Message, buf *replyBuf, now
 		n.serveIntroduce(l, s, &m, now)
 	case wire.Call:
 		n.serveCall(l, s, &m, now)
+	default: // the caller gives these alone
 	}
 }
 

@@ -480,14 +480,14 @@ func TestRelayCannotReadNorForge(t *testing.T) {
 		m := newMemNet()
 		var tamper atomic.Bool
 		secret := testID(999)
-		var frames, clear atomic.Int64
+		var frames, plain atomic.Int64
 		m.tap = func(l *memLink, p []byte) {
 			if typ, _, err := wire.Header(p); err != nil || typ != wire.Relay || len(p) <= wire.RelayHeaderLen {
 				return
 			}
 			frames.Add(1)
 			if bytes.Contains(p, secret[:]) {
-				clear.Add(1)
+				plain.Add(1)
 			}
 			if tamper.Load() && l.owner.nat == nil { // the one in the middle
 				p[len(p)-1] ^= 1
@@ -503,8 +503,8 @@ func TestRelayCannotReadNorForge(t *testing.T) {
 		}); err != nil || s.direct() {
 			t.Error(err)
 		}
-		if frames.Load() == 0 || clear.Load() != 0 {
-			t.Errorf("%d frames, %d in clear", frames.Load(), clear.Load())
+		if frames.Load() == 0 || plain.Load() != 0 {
+			t.Errorf("%d frames, %d in plain", frames.Load(), plain.Load())
 		}
 		before := c.Stats()
 		tamper.Store(true)

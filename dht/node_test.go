@@ -102,7 +102,7 @@ func answerAll(t *testing.T, n *Node, stop <-chan struct{}, links ...*fakeLink) 
 
 type noDialer struct{}
 
-func (noDialer) Dial(ctx context.Context, _ table.ID, _ netip.AddrPort) (Link, error) {
+func (noDialer) Dial(_ context.Context, _ table.ID, _ netip.AddrPort) (Link, error) {
 	return nil, errors.New("no network")
 }
 

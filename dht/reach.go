@@ -247,15 +247,12 @@ func (n *Node) assess(now int64) {
 	if n.cfg.Advertise.IsValid() && table.Storable(n.cfg.Advertise) {
 		self = append(self, table.Addr{AddrPort: n.cfg.Advertise, Type: table.Direct})
 	}
-	rank := func(v string) int {
-		return slices.Index([]string{verdictUnknown, verdictSymmetric, verdictNAT, verdictPublic}, v)
-	}
 	for fam := range numFamilies {
 		v := r.poll(fam, n.cfg.Quorum, now)
 		r.moved(fam, v.addr)
 		st.observers += v.voices
 		verdict := r.judge(fam, v, slices.Contains(local, v.addr), now)
-		if rank(verdict) > rank(st.verdict) {
+		if verdictRank(verdict) > verdictRank(st.verdict) {
 			st.verdict = verdict
 		}
 		if !v.addr.IsValid() || v.addr == n.cfg.Advertise {
@@ -289,6 +286,11 @@ func (n *Node) assess(now int64) {
 		n.event(view.Info, "dht.reachability", st.verdict, fmt.Sprintf("reachability is %s, was %s", st.verdict, before),
 			map[string]any{"observers": st.observers})
 	}
+}
+
+// verdictRank orders verdicts from the one that says least.
+func verdictRank(v string) int {
+	return slices.Index([]string{verdictUnknown, verdictSymmetric, verdictNAT, verdictPublic}, v)
 }
 
 // moved forgets what was proved of another address. The caller holds mu.

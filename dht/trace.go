@@ -119,9 +119,14 @@ func (b *traceBook) change(add *tracer) {
 	if add != nil {
 		next = append(next, add)
 	}
-	next = append(next, old...)
+	next = bounded(append(next, old...))
+	b.list.Store(&next)
+}
+
+// bounded drops the traces that are too many of their kind, newest first.
+func bounded(list []*tracer) []*tracer {
 	var active, done, asked int
-	next = slices.DeleteFunc(next, func(t *tracer) bool {
+	return slices.DeleteFunc(list, func(t *tracer) bool {
 		switch {
 		case t.ended.Load() == 0:
 			active++
@@ -133,7 +138,6 @@ func (b *traceBook) change(add *tracer) {
 		done++
 		return done > listDone
 	})
-	b.list.Store(&next)
 }
 
 // fill writes the traces, newest first.

@@ -157,6 +157,8 @@ func (e *Engine) takeBack(c control.Command) (control.Result, booked) {
 
 // expire takes back what has run out. The publisher calls it and must not wait:
 // while a command is carried out, the next round does it.
+//
+// +checklocksignore: it does not follow TryLock.
 func (e *Engine) expire(now time.Time) {
 	if !e.turn.TryLock() {
 		return

@@ -186,7 +186,7 @@ func planRefresh(e *Engine, c control.Command) (change, control.Result) {
 // command calls it.
 const theNode = "node"
 
-func planDrain(e *Engine, c control.Command) (change, control.Result) {
+func planDrain(e *Engine, _ control.Command) (change, control.Result) {
 	if e.draining.Load() {
 		return change{}, control.Fail(control.Invalid, "the node is draining already")
 	}
@@ -233,7 +233,7 @@ func drainWords(e *Engine, rooms []view.Room) []string {
 	return words
 }
 
-func planUndrain(e *Engine, c control.Command) (change, control.Result) {
+func planUndrain(e *Engine, _ control.Command) (change, control.Result) {
 	if !e.draining.Load() || e.stopping.Load() {
 		return change{}, control.Fail(control.Invalid, "the node is not draining, or stopping already")
 	}

@@ -32,8 +32,9 @@ func (m *Model) onWheel(w tea.MouseWheelMsg, now time.Time) tea.Cmd {
 		return m.onKey(tea.KeyPressMsg{Code: tea.KeyUp}, now)
 	case tea.MouseWheelDown:
 		return m.onKey(tea.KeyPressMsg{Code: tea.KeyDown}, now)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // onClick opens the pane whose name was clicked, or marks the row; on the row

@@ -429,6 +429,7 @@ func (p *prompt) set(s string) {
 		p.typed = s
 	case reasonField:
 		p.reason = s
+	case noField:
 	}
 }
 

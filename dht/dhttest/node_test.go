@@ -122,6 +122,9 @@ func six(t *testing.T, seed uint64) (*Swarm, []*Peer) {
 	return s, nodes
 }
 
+// checkedOnce is long enough for a node to look after its contacts once.
+const checkedOnce = 20 * time.Second
+
 // A lost connection is no death; a silent peer is asked, then removed, and the
 // removal is told.
 func TestDeadPeerLeaves(t *testing.T) {
@@ -130,7 +133,7 @@ func TestDeadPeerLeaves(t *testing.T) {
 		a, dead, cut := nodes[1], nodes[2], nodes[3]
 		cut.Cut()
 		dead.Kill()
-		s.Sleep(time.Minute)
+		s.Sleep(checkedOnce) // four probes without an answer take longer
 		if a.Table().Get(dead.ID) == nil || a.Table().Get(cut.ID) == nil {
 			t.Error("a lost connection removes")
 		}

@@ -328,7 +328,7 @@ func TestCostIsReal(t *testing.T) {
 func TestAccountProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 150).Draw(rt, "steps")
-		synctest.Test(t, func(t *testing.T) {
+		synctest.Test(t, func(*testing.T) {
 			m := New(Config{Bytes: 24 << 10}) // room for some thirty
 			m.Open()
 			defer m.Close()

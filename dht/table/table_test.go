@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,11 +49,11 @@ func offer(t *testing.T, tab *Table, id ID, want Result, addrs ...string) Admiss
 }
 
 func text(list []Addr) string {
-	s := ""
+	var s strings.Builder
 	for _, a := range list {
-		s += fmt.Sprintf("%c %s,", a.Type.String()[0], a.AddrPort)
+		fmt.Fprintf(&s, "%c %s,", a.Type.String()[0], a.AddrPort)
 	}
-	return s
+	return s.String()
 }
 
 type touchCase struct {

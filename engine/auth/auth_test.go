@@ -213,7 +213,10 @@ func TestFloodOfTokens(t *testing.T) {
 	var most, now atomic.Int64
 	s := serve(t, func(string) (int, string) {
 		n := now.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		for m := most.Load(); n > m; m = most.Load() {
+			if most.CompareAndSwap(m, n) {
+				break
+			}
 		}
 		<-hang
 		now.Add(-1)

@@ -58,8 +58,9 @@ func (k Kind) Expires() bool {
 	switch k {
 	case ShardPause, SourceBan, SourceThrottle, RoomLock, RoomPinTier, RoomTap, ParticipantMute, PeerBlock, LinkMute, NodeDrain, NodeLogLevel:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Code is how a command ended. It survives the admin socket, so a caller can

@@ -28,7 +28,7 @@ type benchHandler struct {
 	}
 }
 
-func (h *benchHandler) Handle(shard int, m *benchMsg, _ int64) {
+func (h *benchHandler) Handle(shard int, _ *benchMsg, _ int64) {
 	v := h.sink[shard].v
 	for range h.steps {
 		v = v*6364136223846793005 + 1442695040888963407

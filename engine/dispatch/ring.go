@@ -120,7 +120,9 @@ func (r *ring[T]) addFault(f func()) uint16 {
 	if r.faults == nil {
 		r.faults = map[uint16]func(){}
 	}
-	for r.fault++; r.fault == 0 || r.faults[r.fault] != nil; r.fault++ {
+	r.fault++
+	for r.fault == 0 || r.faults[r.fault] != nil {
+		r.fault++
 	}
 	r.faults[r.fault] = f
 	return r.fault

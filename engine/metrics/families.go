@@ -18,10 +18,10 @@ func oneOf(emit put, now string, all ...string) {
 }
 
 // byName emits a map in the order of its keys, up to the bound.
-func byName(emit put, m map[string]uint64, labels ...string) {
+func byName(emit put, m map[string]uint64) {
 	names := slices.Sorted(maps.Keys(m))
 	for _, n := range names[:min(len(names), maxNames)] {
-		emit(float64(m[n]), append(slices.Clone(labels), n)...)
+		emit(float64(m[n]), n)
 	}
 }
 

@@ -143,6 +143,7 @@ func EndReason(err error) string {
 		return "closed by us"
 	case EndStreamReset:
 		return fmt.Sprintf("stream given up by %s, code %d", who, e.Code)
+	case EndOther:
 	}
 	switch {
 	case err == nil:

@@ -405,15 +405,13 @@ func (h *Hub) stall(a *after, c *Client, now int64) {
 }
 
 // tell pushes a signal to the current connection of a local party.
-func (h *Hub) tell(a *after, fp string, s wire.Signal, f Frame, now int64) bool {
+func (h *Hub) tell(a *after, fp string, s wire.Signal, f Frame, now int64) {
 	c := h.current(fp)
 	if c == nil {
-		return false
+		return
 	}
 	f.Deadline = now + int64(h.cfg.Stall)
-	if c.push(s, f) {
-		return true
+	if !c.push(s, f) {
+		h.stall(a, c, now)
 	}
-	h.stall(a, c, now)
-	return false
 }

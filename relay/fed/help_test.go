@@ -87,7 +87,7 @@ func newWorld(t *testing.T, n int, rooms ...string) *world {
 	t.Helper()
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(uint64(n), 7)), now: 1}
 	for i := range n {
-		sum := sha256.Sum256([]byte(fmt.Sprint("relay ", i)))
+		sum := sha256.Sum256(fmt.Append(nil, "relay ", i))
 		w.nodes = append(w.nodes, &node{w: w, i: i, fp: hex.EncodeToString(sum[:])})
 	}
 	for _, nd := range w.nodes {

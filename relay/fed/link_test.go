@@ -162,15 +162,15 @@ func TestBackoff(t *testing.T) {
 	for range 12 {
 		lo, hi := b, b
 		l, h := lo.Next(0, 0), hi.Next(0, 1)
-		if h != 2*l || h > backoffMax || h < last {
+		if h != 2*l || h > longestWait || h < last {
 			t.Fatalf("between %v and %v", l, h)
 		}
 		last = b.Next(0, 1)
 	}
-	if last != backoffMax {
+	if last != longestWait {
 		t.Errorf("ends at %v", last)
 	}
-	if d := b.Next(time.Hour, 1); d != backoffMin {
+	if d := b.Next(time.Hour, 1); d != firstWait {
 		t.Errorf("%v after a link that lived", d)
 	}
 }

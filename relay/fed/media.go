@@ -360,6 +360,7 @@ func (l *Link) receive(dg []byte, trace uint32, now int64) {
 		l.again(ledger.Loop, in.room, &pkt)
 		m.follow(now, trace, "from "+p.name()+": our own, come back")
 		return
+	case fresh:
 	}
 	l.spread(in.room, body, &pkt, trace, now)
 }

@@ -31,9 +31,9 @@ func (b *bucket) take(rate int, now int64) bool {
 // The backoff of a dialler (5.13 starts at 5 s and ends at 300 s, without
 // jitter, so that a mesh that lost a relay comes back to it all at once).
 const (
-	backoffMin = 500 * time.Millisecond
-	backoffMax = time.Minute
-	settled    = 30 * time.Second // a link that lived so long was a success
+	firstWait   = 500 * time.Millisecond
+	longestWait = time.Minute
+	settled     = 30 * time.Second // a link that lived so long was a success
 )
 
 // Backoff is how long a dialler waits between tries.
@@ -45,6 +45,6 @@ func (b *Backoff) Next(lived time.Duration, rnd float64) time.Duration {
 	if lived >= settled {
 		b.d = 0
 	}
-	b.d = min(max(2*b.d, backoffMin), backoffMax)
+	b.d = min(max(2*b.d, firstWait), longestWait)
 	return time.Duration((0.5 + 0.5*rnd) * float64(b.d))
 }

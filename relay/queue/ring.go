@@ -123,14 +123,16 @@ func (q *Ring[T]) Take(out []T, limit int, now int64) []T {
 func (q *Ring[T]) Done(sent, tooLarge, failed int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	book := func(n int, to *uint64) {
-		n = max(0, min(n, q.inFlight))
-		q.inFlight -= n
-		*to += uint64(n)
-	}
-	book(sent, &q.delivered)
-	book(tooLarge, &q.dropped[ledger.TooLarge])
-	book(failed, &q.dropped[ledger.WriteError])
+	q.delivered += q.landed(sent)
+	q.dropped[ledger.TooLarge] += q.landed(tooLarge)
+	q.dropped[ledger.WriteError] += q.landed(failed)
+}
+
+// landed takes up to n items out of flight and says how many. The caller holds mu.
+func (q *Ring[T]) landed(n int) uint64 {
+	n = max(0, min(n, q.inFlight))
+	q.inFlight -= n
+	return uint64(n)
 }
 
 // Close ends the ring and returns its final account. What waits, and what a

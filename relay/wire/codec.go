@@ -159,8 +159,9 @@ func (t Tier) Profile() Profile {
 		return ProfileStudio48k
 	case Studio64k:
 		return ProfileStudio64k
+	default:
+		return ProfileGood
 	}
-	return ProfileGood
 }
 
 // ParseTier is the inverse of String; upper and lower case are the same to it,

@@ -54,6 +54,7 @@ func (f field) skipped() bool {
 		}
 		at, ok := f.at.(*[]string)
 		return ok && len(*at) == 0
+	case required, optNull, defaulted: // always there
 	}
 	return false
 }

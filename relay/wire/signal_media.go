@@ -109,11 +109,15 @@ func (m *AuthToken) fields() []field {
 	return []field{{"token", &m.Token, required}}
 }
 
-// Hold, Unhold, Mute and Unmute are defined and unused.
+// These are defined and unused.
 type (
-	Hold   struct{}
+	// Hold has no fields.
+	Hold struct{}
+	// Unhold has no fields.
 	Unhold struct{}
-	Mute   struct{}
+	// Mute has no fields.
+	Mute struct{}
+	// Unmute has no fields.
 	Unmute struct{}
 )
 

@@ -146,10 +146,10 @@ func Fit(s string, width int, tail string) string {
 	return ansi.Truncate(s, width, tail)
 }
 
-// Wrap breaks text at spaces into lines of at most width cells, at most max
-// lines; the last is shortened when there is more.
-func Wrap(s string, width, max int) []string {
-	if width <= 0 || max <= 0 {
+// Wrap breaks text at spaces into lines of at most width cells and into
+// at most so many lines; the last is shortened when there is more.
+func Wrap(s string, width, most int) []string {
+	if width <= 0 || most <= 0 {
 		return nil
 	}
 	var out []string
@@ -161,7 +161,7 @@ func Wrap(s string, width, max int) []string {
 			line = w
 		case Width(line)+1+Width(w) <= width:
 			line += " " + w
-		case len(out) == max-1:
+		case len(out) == most-1:
 			return append(out, Fit(line+" "+strings.Join(words[i:], " "), width, "…"))
 		default:
 			out = append(out, Fit(line, width, "…"))

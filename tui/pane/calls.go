@@ -111,8 +111,9 @@ func (p *Calls) Act(a Action, arg string) Jump {
 		}
 		p.Apply(p.d)
 		return Jump{Handled: true}
+	default:
+		return Jump{Handled: p.cursor().move(a)}
 	}
-	return Jump{Handled: p.cursor().move(a)}
 }
 
 // find puts the cursor on a call, or on a client by its name or fingerprint.
@@ -260,7 +261,7 @@ func (p *Calls) Draw(w, h int, st *style.Set) []string {
 	}
 	head = min(head, h/4)
 	top := (h - head - low) / 2
-	out := section(box{title: "signalling"}, w, head, frame, st, func(w, h int) []string { return p.summary(w, st) })
+	out := section(box{title: "signalling"}, w, head, frame, st, func(w, _ int) []string { return p.summary(w, st) })
 
 	n := s.Calls.Pending + s.Calls.Ringing + s.Calls.Active
 	b := box{title: "calls, unanswered first", note: filterNote(p.filter, len(p.calls.ids), n), focus: !p.people}
@@ -394,7 +395,7 @@ func (p *Calls) about(w, h int, frame bool, st *style.Set) []string {
 	if call != nil {
 		b.title, b.note = partyName(&call.Caller, 24)+" calls "+partyName(&call.Callee, 24), "id "+cell.Name(call.ID, 30)
 	}
-	return section(b, w, h, frame, st, func(w, h int) []string {
+	return section(b, w, h, frame, st, func(w, _ int) []string {
 		if call == nil {
 			return nil
 		}
@@ -431,7 +432,7 @@ func (p *Calls) aboutClient(w, h int, frame bool, st *style.Set) []string {
 	if cl != nil {
 		b.title, b.note = clientName(cl, 30), cell.Name(cl.Remote, 44)
 	}
-	return section(b, w, h, frame, st, func(w, h int) []string {
+	return section(b, w, h, frame, st, func(w, _ int) []string {
 		if cl == nil {
 			return nil
 		}

@@ -105,13 +105,14 @@ func (p *Events) Act(a Action, arg string) Jump {
 			p.Apply(p.d)
 		}
 		return Jump{Handled: was}
+	default:
+		moved := p.l.move(a)
+		if p.follow = p.l.at == 0; p.follow && !p.open {
+			p.seen = 0
+			p.Apply(p.d)
+		}
+		return Jump{Handled: moved}
 	}
-	moved := p.l.move(a)
-	if p.follow = p.l.at == 0; p.follow && !p.open {
-		p.seen = 0
-		p.Apply(p.d)
-	}
-	return Jump{Handled: moved}
 }
 
 // Keys lists what works here.

@@ -122,8 +122,9 @@ func (p *Links) Act(a Action, arg string) Jump {
 		p.filter = ""
 		p.Apply(p.d)
 		return Jump{Handled: was}
+	default:
+		return Jump{Handled: p.l.move(a)}
 	}
-	return Jump{Handled: p.l.move(a)}
 }
 
 // Keys lists what works here.

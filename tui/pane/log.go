@@ -58,8 +58,9 @@ func (p *Log) Act(a Action, arg string) Jump {
 		p.filter = ""
 		p.Apply(p.d)
 		return Jump{Handled: was}
+	default:
+		return Jump{Handled: p.l.move(a)}
 	}
-	return Jump{Handled: p.l.move(a)}
 }
 
 // UndoIntent is the command that takes u back.

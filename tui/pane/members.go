@@ -132,7 +132,7 @@ func (p *Rooms) drawMembers(w, h int, st *style.Set) []string {
 	r := p.room(p.in)
 	frame := w >= 100 && h >= 30
 	if r == nil {
-		return section(box{title: cell.Name(p.in, 40), focus: true, note: "esc: rooms"}, w, h, frame, st, func(w, h int) []string {
+		return section(box{title: cell.Name(p.in, 40), focus: true, note: "esc: rooms"}, w, h, frame, st, func(w, _ int) []string {
 			return []string{cell.NewLine(st, w).Space(2).Add(style.Dim, "this room has closed").String()}
 		})
 	}

@@ -259,6 +259,7 @@ func faultWord(f fault) string {
 		return "[operator]"
 	case faultOpen:
 		return "[unclear]"
+	case faultNone:
 	}
 	return "[fine]"
 }
@@ -297,7 +298,7 @@ func (o *Overview) routing(w, h int, frame bool, st *style.Set) []string {
 // each, the links worst first.
 func (o *Overview) edge(w, h int, st *style.Set) []string {
 	s := o.d.Snap
-	return section(box{title: "edge, calls, links", note: plural(len(s.Links), "link")}, w, h, true, st, func(w, h int) []string {
+	return section(box{title: "edge, calls, links", note: plural(len(s.Links), "link")}, w, h, true, st, func(w, _ int) []string {
 		label := func(name string) *cell.Line { return cell.NewLine(st, w).Cell(style.Dim, name, 9) }
 		e, k := &s.Edge, &s.Kernel
 		door := label("edge").Add(style.Text, fmt.Sprintf("%d connected, %d in handshake, %s ever", e.Connections, e.Handshaking, cell.Count(float64(e.Accepted))))

@@ -110,11 +110,12 @@ func (p *Rooms) Act(a Action, arg string) Jump {
 		}
 		p.Apply(p.d)
 		return Jump{Handled: true}
+	default:
+		if p.inside {
+			return Jump{Handled: p.m.move(a)}
+		}
+		return Jump{Handled: p.l.move(a)}
 	}
-	if p.inside {
-		return Jump{Handled: p.m.move(a)}
-	}
-	return Jump{Handled: p.l.move(a)}
 }
 
 func (p *Rooms) enter(name string) {
@@ -231,7 +232,7 @@ func (p *Rooms) Draw(w, h int, st *style.Set) []string {
 	if r != nil {
 		d.title, d.note = cell.Name(r.Name, 40), "enter: its members"
 	}
-	return cell.Block(append(out, section(d, w, low, frame, st, func(w, h int) []string {
+	return cell.Block(append(out, section(d, w, low, frame, st, func(w, _ int) []string {
 		if r == nil {
 			return nil
 		}

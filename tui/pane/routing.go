@@ -157,11 +157,12 @@ func (p *Routing) Act(a Action, arg string) Jump {
 		return Jump{Handled: p.back()}
 	case Enter:
 		return Jump{Handled: p.enter()}
+	default:
+		if p.contact != "" {
+			return Jump{}
+		}
+		return Jump{Handled: p.at().move(a)}
 	}
-	if p.contact != "" {
-		return Jump{}
-	}
-	return Jump{Handled: p.at().move(a)}
 }
 
 func (p *Routing) pick(arg string) bool {

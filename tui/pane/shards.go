@@ -88,12 +88,13 @@ func (p *Shards) Act(a Action, arg string) Jump {
 			p.Apply(p.d)
 		}
 		return Jump{Handled: was}
+	default:
+		if p.open {
+			p.scroll = scrolled(p.scroll, a, p.lines())
+			return Jump{Handled: true}
+		}
+		return Jump{Handled: p.l.move(a)}
 	}
-	if p.open {
-		p.scroll = scrolled(p.scroll, a, p.lines())
-		return Jump{Handled: true}
-	}
-	return Jump{Handled: p.l.move(a)}
 }
 
 // lines is about how many rows the detail has.
@@ -120,6 +121,7 @@ func scrolled(at int, a Action, n int) int {
 		at = 0
 	case Bottom:
 		at = n
+	default:
 	}
 	return max(0, min(at, n))
 }
@@ -257,6 +259,7 @@ func (p *Shards) headline() string {
 			bad++
 		case watch:
 			warn++
+		case fine:
 		}
 	}
 	if bad+warn == 0 {
@@ -388,7 +391,7 @@ func dropRows(m map[string]uint64, w int, st *style.Set) []string {
 func (p *Shards) detail(w, h int, st *style.Set) []string {
 	s := p.selected()
 	if s == nil {
-		return section(box{title: "shard"}, w, h, framed(w, h), st, func(w, h int) []string {
+		return section(box{title: "shard"}, w, h, framed(w, h), st, func(w, _ int) []string {
 			return []string{cell.NewLine(st, w).Add(style.Dim, "this shard is no longer reported").String()}
 		})
 	}

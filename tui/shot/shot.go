@@ -80,11 +80,6 @@ func PNG(w io.Writer, frame string, cols, rows, px int) error {
 	return paint(w, frame, cols, rows, px, darkSheet)
 }
 
-// LightPNG is PNG on a light ground.
-func LightPNG(w io.Writer, frame string, cols, rows, px int) error {
-	return paint(w, frame, cols, rows, px, lightSheet)
-}
-
 func paint(w io.Writer, frame string, cols, rows, px int, on sheet) error {
 	if err := checkSize(cols, rows); err != nil {
 		return err

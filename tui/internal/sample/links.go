@@ -14,12 +14,12 @@ func links(sc Scene, sec float64, at time.Time) []view.Link {
 	out := []view.Link{
 		{
 			Label: "relay-fra", State: "up", RTTMS: 11.2, Verified: true, Signalbox: true, Direction: "outbound", URL: "192.0.2.20:4433", Remote: "192.0.2.20:4433", Connections: 1,
-			TLSFingerprint: print("1f"), Since: at.Add(-9 * time.Hour), Rooms: []string{"radio night"}, Members: 4, Received: n(8120331, 200), Forwarded: n(7990112, 550),
+			TLSFingerprint: fingerprint("1f"), Since: at.Add(-9 * time.Hour), Rooms: []string{"radio night"}, Members: 4, Received: n(8120331, 200), Forwarded: n(7990112, 550),
 			Deduped: n(120, 0), Dropped: map[string]uint64{"duplicate": n(120, 0)}, QueueDepth: int(3 * wave(sec, 2)), QueueCapacity: 1024,
 		},
 		{
 			Label: "relay-sin", State: "up", RTTMS: 181, Verified: true, Direction: "inbound", URL: "203.0.113.9:4433", Remote: "203.0.113.9:4433", Connections: 2,
-			TLSFingerprint: print("2e"), Since: at.Add(-3 * time.Hour), Rooms: []string{"radio night"}, Members: 2, Received: n(401233, 100), Forwarded: n(398001, 550),
+			TLSFingerprint: fingerprint("2e"), Since: at.Add(-3 * time.Hour), Rooms: []string{"radio night"}, Members: 2, Received: n(401233, 100), Forwarded: n(398001, 550),
 			Deduped: n(9000, 40), Dropped: map[string]uint64{"duplicate": n(9000, 40)}, QueueDepth: int(9 * wave(sec, 5)), QueueCapacity: 1024,
 		},
 	}
@@ -28,17 +28,17 @@ func links(sc Scene, sec float64, at time.Time) []view.Link {
 	}
 	return append(out,
 		view.Link{
-			Label: "relay-gru", State: "down", LastError: "nothing heard for 6s", Direction: "outbound", URL: "198.51.100.3:4433", TLSFingerprint: print("3d"),
+			Label: "relay-gru", State: "down", LastError: "nothing heard for 6s", Direction: "outbound", URL: "198.51.100.3:4433", TLSFingerprint: fingerprint("3d"),
 			Since: at.Add(-41 * time.Second), Dropped: map[string]uint64{"link_down": 12}, QueueCapacity: 1024, Received: 88210, Forwarded: 90114,
 		},
 		view.Link{
-			Label: "club", State: "up", RTTMS: 40, Direction: "inbound", Remote: "198.51.100.77:51822", Connections: 1, TLSFingerprint: print("4c"),
+			Label: "club", State: "up", RTTMS: 40, Direction: "inbound", Remote: "198.51.100.77:51822", Connections: 1, TLSFingerprint: fingerprint("4c"),
 			Since: at.Add(-12 * time.Minute), Dropped: map[string]uint64{"unknown_room": 31}, QueueCapacity: 1024, Received: n(12000, 50),
 		},
 	)
 }
 
-// print is a fingerprint as certificates have.
-func print(pair string) string {
+// fingerprint is a fingerprint as certificates have.
+func fingerprint(pair string) string {
 	return strings.Repeat(pair+":", 31) + pair
 }

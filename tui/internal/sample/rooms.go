@@ -37,6 +37,7 @@ func rooms(sc Scene, sec float64, at time.Time) []view.Room {
 		spoil(sc, &out[0], sec)
 	case Hostile:
 		hostile(out)
+	case Healthy, Empty:
 	}
 	return out
 }
@@ -132,12 +133,12 @@ func routing(sc Scene, sec float64) view.DHT {
 			d.PeersTable = append(d.PeersTable, p)
 		}
 	}
-	d.Lookups.Trace = lookups(sc, sec, d.PeersTable)
+	d.Lookups.Trace = lookups(sc, d.PeersTable)
 	return d
 }
 
 // lookups are one under way, an operator's, and some that are over.
-func lookups(sc Scene, sec float64, peers []view.Peer) (out []view.LookupTrace) {
+func lookups(sc Scene, peers []view.Peer) (out []view.LookupTrace) {
 	for i, tr := range []view.LookupTrace{
 		{Label: "room radio night", For: "operator", State: view.LookupActive, Paths: 2, AgeS: 0.4, TookMS: 412},
 		{Label: "who publishes: room", For: "record", State: view.LookupDone, Stop: "enough", Paths: 1, AgeS: 9, TookMS: 187, Found: 6},
@@ -201,6 +202,7 @@ func Events(sc Scene) []view.Event {
 		list = append(list, view.Event{Kind: "tier_changed", Severity: view.Warn, Subject: "town hall", Message: "tier Good to Catastrophic, weakest bastien"})
 	case Hostile:
 		list = append(list, view.Event{Kind: "x\x1b[2J", Severity: "odd\u202e", Subject: "日本\x00語", Message: "line one\nline two\r\x1b[1;1Hgone", Fields: map[string]any{"\x1b": "\x07"}})
+	case Healthy:
 	}
 	for i := range list {
 		list[i].Seq, list[i].At = uint64(i+1), at.Add(time.Duration(i*7-30)*time.Second)

@@ -73,6 +73,7 @@ func node(sc Scene, at time.Time) view.Node {
 		}}
 	case Empty:
 		n.State, n.UptimeS, n.Health = "starting", 0.4, view.Health{}
+	case Healthy:
 	}
 	return n
 }
@@ -145,6 +146,7 @@ func accounts(sc Scene, sec float64) view.Ledger {
 		l.Media.Unexplained = -2
 	case BadRoom:
 		l.Media.Dropped["queue_head"] = uint64(43 * (sec + 800))
+	case Healthy, Hostile, Empty:
 	}
 	for _, p := range []*view.Plane{&l.Media, &l.Federation, &l.DHT} {
 		p.Copies = p.Received * 4
