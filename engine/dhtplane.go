@@ -60,6 +60,9 @@ func (h dhtHandler) Describe(m *dhtMsg) string {
 	return fmt.Sprintf("a %d byte message of peer %.16s at %s", len(m.payload), id.String(), m.link.RemoteAddr())
 }
 
+// Input is the message without its length.
+func (h dhtHandler) Input(m *dhtMsg) []byte { return m.payload }
+
 // dhtConn is what a link needs of its connection.
 type dhtConn interface {
 	RemoteAddr() netip.AddrPort

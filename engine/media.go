@@ -57,6 +57,9 @@ func (h mediaHandler) Describe(m *mediaMsg) string {
 	return fmt.Sprintf("a %d byte packet of participant %s in room %s", len(m.pkt), m.from.ID(), m.from.RoomName())
 }
 
+// Input is the packet.
+func (h mediaHandler) Input(m *mediaMsg) []byte { return m.pkt }
+
 // serveMedia runs one media room connection until it ends (spec wzp 4.3).
 func (e *Engine) serveMedia(ctx context.Context, c *quicnet.Conn) {
 	start := time.Now()

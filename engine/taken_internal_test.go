@@ -2,13 +2,16 @@ package engine
 
 import (
 	"context"
+	"encoding/hex"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"signalbox/engine/dispatch"
 	"signalbox/engine/ledger"
+	"signalbox/engine/view"
 	"signalbox/relay"
 )
 
@@ -45,6 +48,35 @@ func TestALostMessageIsUnexplained(t *testing.T) {
 	if c := e.relay.Counts(); c.Copies != 2 || c.Unexplained() != 0 {
 		t.Errorf("%+v", c)
 	}
+}
+
+// TestPanickingInputIsKept: the event of a panic holds the packet that made the
+// handler panic, byte for byte, and that packet is not tried again.
+func TestPanickingInputIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		e := r.e
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); time.Sleep(wedgeFor) }()
+		e.media = dispatch.New[mediaMsg](dispatch.Config{Plane: planeMedia, Shards: 1, Epoch: e.started, Event: e.event}, mediaHandler{e})
+		go func() {
+			if err := e.media.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		pkt := []byte{0xde, 0xad, 0xbe, 0xef, 0, 1, 2, 3, 4, 5, 6, 7, 8}
+		e.media.Submit(e.mono(), netip.AddrFrom4([4]byte{10, 1, 0, 1}), dispatch.Media, len(pkt), mediaMsg{pkt: pkt}) // of nobody: Forward panics
+		time.Sleep(time.Second)
+		synctest.Wait()
+		all, _ := e.Events(0)
+		at := slices.IndexFunc(all, func(ev view.Event) bool { return ev.Kind == "shard_panic" })
+		if at < 0 || all[at].Fields["input"] != hex.EncodeToString(pkt) || all[at].Fields["input_bytes"] != len(pkt) {
+			t.Fatalf("%d: %+v", at, all)
+		}
+		if v := e.media.Views(time.Now())[0]; v.Panics != 1 || v.State != "running" || v.Dropped["shard_panic"] != 1 {
+			t.Errorf("%+v", v)
+		}
+	})
 }
 
 // swallow is a loop that passes over every seventh message and counts it as

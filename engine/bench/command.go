@@ -23,7 +23,7 @@ latency, and the node's CPU per delivered packet is the headline.`,
 	}
 	c.AddCommand(roomsCommand("room", "One room", RoomsParams{Rooms: 1, People: 5}),
 		roomsCommand("rooms", "Many rooms", RoomsParams{Rooms: 10, People: 5}),
-		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand(), dhtCommand(), federationCommand())
+		roomsCommand("join-storm", "A room, and a crowd that joins at once: callers", RoomsParams{Rooms: 1, People: 5, Storm: 1000, Seconds: 30}), dispatchCommand(), dispatchNodeCommand(), dhtCommand(), federationCommand())
 	return c
 }
 
@@ -85,7 +85,7 @@ func roomsCommand(name, short string, p RoomsParams) *cobra.Command {
 func dispatchCommand() *cobra.Command {
 	var o output
 	var p DispatchParams
-	c := &cobra.Command{Use: "dispatch", Short: "The dispatcher alone, in this process", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "dispatch", Short: "The dispatcher alone, in a process of its own", Args: cobra.NoArgs}
 	o.flags(c, false)
 	f := c.Flags()
 	f.IntVar(&p.Sources, "sources", 1000, "distinct source addresses")
@@ -96,13 +96,30 @@ func dispatchCommand() *cobra.Command {
 	f.IntVar(&p.Shards, "shards", 8, "shards")
 	f.IntVar(&p.Capacity, "capacity", 1024, "messages a shard holds")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		r, err := RunDispatch(c.Context(), p)
+		if err := p.check(); err != nil {
+			return err
+		}
+		exe, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		r, err := RunDispatch(c.Context(), exe, p)
 		if err != nil {
 			return err
 		}
 		return o.print(c, r)
 	}
 	return c
+}
+
+// dispatchNodeCommand is the process that dispatch measures.
+func dispatchNodeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: dispatchNodeName, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return ServeDispatch(c.Context(), c.InOrStdin(), c.OutOrStdout())
+		},
+	}
 }
 
 func dhtCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -48,8 +49,31 @@ func TestWhatWasNotMeasuredIsNull(t *testing.T) {
 	}
 }
 
+// insider serves a dispatcher in this process.
+type insider struct {
+	io.WriteCloser
+	out  bytes.Buffer
+	done chan error
+}
+
+func (i *insider) report() ([]byte, error) {
+	err := <-i.done
+	return i.out.Bytes(), err
+}
+
+func beside(t *testing.T) *insider {
+	r, w := io.Pipe()
+	i := &insider{WriteCloser: w, done: make(chan error, 1)}
+	go func() {
+		err := ServeDispatch(t.Context(), r, &i.out)
+		r.CloseWithError(err)
+		i.done <- err
+	}()
+	return i
+}
+
 func TestDispatchTellsItsCost(t *testing.T) {
-	r, err := RunDispatch(t.Context(), DispatchParams{Sources: 100, Wedge: 1, HotShare: 0.5, RatePPS: 20000, Seconds: 0.3, Shards: 4, Capacity: 1024})
+	r, err := runDispatch(t.Context(), beside(t), DispatchParams{Sources: 100, Wedge: 1, HotShare: 0.5, RatePPS: 20000, Seconds: 0.3, Shards: 4, Capacity: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,13 @@ type Handler[T any] interface {
 	Describe(m *T) string
 }
 
+// Keeper is a Handler whose messages came as bytes: the first of those that
+// made it panic are kept in the event. Input is called as Describe is, and
+// nobody changes what it returns.
+type Keeper[T any] interface {
+	Input(m *T) []byte
+}
+
 // Config is what a Dispatcher is made from. Zero values mean the default.
 type Config struct {
 	Plane         string  // media, dht: the first half of a shard's name

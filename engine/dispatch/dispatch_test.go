@@ -50,6 +50,8 @@ func (r *recorder) Flush(int) {
 	}
 }
 
+func (r *recorder) Input(m *msg) []byte { return []byte{byte(m.src), byte(m.seq)} }
+
 func (r *recorder) Describe(m *msg) string { return fmt.Sprintf("message %d/%d", m.src, m.seq) }
 
 func (r *recorder) all() []msg {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"encoding/hex"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -305,8 +306,25 @@ func (sh *shard[T]) quarantine(r *run[T], value, stack string) {
 	fields := map[string]any{"stack": stack, "shard": sh.index, "panic": value, "during": during, "panics": n}
 	if m != nil {
 		fields["message"] = sh.d.describe(m)
+		if k, ok := sh.d.h.(Keeper[T]); ok {
+			fields["input"], fields["input_bytes"] = kept(k, m)
+		}
 	}
 	sh.d.post(sh, "shard_panic", view.Alarm, "handler panicked, contained: "+value, fields)
+}
+
+// inputMax bounds what is kept of an input: any datagram is whole.
+const inputMax = 2048
+
+// kept is the quarantined input in hex, its first inputMax bytes, and its length.
+func kept[T any](k Keeper[T], m *T) (text string, n int) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = "unreadable: " + panicText(p)
+		}
+	}()
+	in := k.Input(m)
+	return hex.EncodeToString(in[:min(len(in), inputMax)]), len(in)
 }
 
 // dropInHand closes the batch in whose message in hand the handler panicked,

@@ -240,6 +240,7 @@ func TestPanics(t *testing.T) {
 		}
 		news := evs.of("shard_panic")
 		if len(news) != panics || news[0].Severity != view.Alarm || news[0].Fields["message"] != "message 0/0" ||
+			news[2].Fields["input"] != "0002" || news[2].Fields["input_bytes"] != 2 ||
 			news[0].Fields["shard"] != 0 || !strings.Contains(news[0].Fields["stack"].(string), "dispatch.explode") {
 			t.Fatalf("%d events, first %+v", len(news), news[0])
 		}
