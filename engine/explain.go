@@ -112,8 +112,11 @@ func besides(s *view.Snapshot, r *view.Room, to *view.Participant) string {
 	return out
 }
 
-// kindBanned is the kind of a ban among the sources of a snapshot.
-const kindBanned = "banned"
+// The kinds of a source in a snapshot.
+const (
+	kindBanned    = "banned"
+	kindThrottled = "throttled"
+)
 
 // ruleOn is the restriction in force on an address: a ban before any throttle,
 // else the throttle of the longest prefix.

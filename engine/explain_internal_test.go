@@ -84,6 +84,7 @@ func TestHealthNamesARestrictionThatDropsNow(t *testing.T) {
 	j := newJudge()
 	r := talking()
 	for _, s := range []*view.Snapshot{r.base, r.s} {
+		s.Sources = []view.Source{{Prefix: "10.0.0.1/32", Kind: "banned", Author: "ann", Reason: "noise"}}
 		s.Rooms[0].Participants[1].Dropped = nil
 		s.Rooms[0].Participants[0].Dropped = map[string]uint64{"source_banned": s.Rooms[0].Participants[0].Received}
 		j.verdict(s)
@@ -91,8 +92,13 @@ func TestHealthNamesARestrictionThatDropsNow(t *testing.T) {
 	if h := r.s.Node.Health; h.Verdict != "degraded" || !strings.Contains(h.Reasons[0], "r/Sender: an operator has banned their address") {
 		t.Errorf("%+v", h)
 	}
+	lifted := *r.s
+	lifted.Sources = nil
+	if j.verdict(&lifted); lifted.Node.Health.Verdict != "ok" {
+		t.Errorf("as soon as it is lifted: %+v", lifted.Node.Health)
+	}
 	later := talking().s
-	later.At = r.s.At.Add(5 * time.Second)
+	later.At, later.Sources = r.s.At.Add(5*time.Second), r.s.Sources
 	later.Rooms[0].Participants[0].Dropped = r.s.Rooms[0].Participants[0].Dropped
 	later.Rooms[0].Participants[1].Dropped = nil
 	if j.verdict(later); later.Node.Health.Verdict != "ok" {

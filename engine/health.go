@@ -109,7 +109,7 @@ func (j *judge) verdict(s *view.Snapshot) {
 	}
 	var rooms []view.Cause
 	for i := range s.Rooms {
-		rooms = append(rooms, j.roomCauses(&s.Rooms[i], s.At)...)
+		rooms = append(rooms, j.roomCauses(s, &s.Rooms[i])...)
 	}
 	rooms, ours := together(s.Rooms, rooms)
 	cs = append(cs, rooms...)
@@ -229,15 +229,16 @@ func orNothing(s string) string {
 // queueDrops are what a receiver loses because it does not take its packets.
 func queueDrops(p *view.Participant) uint64 { return p.Dropped["queue_head"] + p.Dropped["queue_age"] }
 
-func (j *judge) roomCauses(r *view.Room, now time.Time) []view.Cause {
+func (j *judge) roomCauses(s *view.Snapshot, r *view.Room) []view.Cause {
 	var out []view.Cause
+	now := s.At
 	for i := range r.Participants {
 		p := &r.Participants[i]
 		name := participantName(p)
 		_, losing := j.grew("recv/"+p.ID, queueDrops(p), now, recentDrops)
 		lost := j.lost("recv/"+p.ID, now)
 		_, over := j.grew("rate/"+p.ID, p.Dropped["client_rate"], now, recentDrops)
-		stopped := j.stopped(p, now)
+		stopped := j.stopped(s, p)
 		c := view.Cause{Severity: view.Alarm, Pane: "rooms", Subject: r.Name + "/" + name}
 		switch {
 		case losing && lost >= someDrops && (p.QueueOldestMS > stuckMS || 8*p.QueueDepth > p.QueueCapacity):
@@ -314,14 +315,22 @@ func together(rooms []view.Room, cs []view.Cause) (out []view.Cause, ours bool) 
 }
 
 // stopped says which restriction drops what the participant sends now; empty:
-// none does.
-func (j *judge) stopped(p *view.Participant, now time.Time) (words string) {
-	for _, r := range []struct{ reason, words string }{
-		{"source_banned", "an operator has banned their address: all they send is dropped"},
-		{"source_throttled", "an operator has throttled their address: part of what they send is dropped"},
-		{"muted", "an operator has muted them: all they send is dropped"},
+// none does, or it has been lifted.
+func (j *judge) stopped(s *view.Snapshot, p *view.Participant) (words string) {
+	kind := ""
+	if rule := ruleOn(s, p.Remote); rule != nil {
+		kind = rule.Kind
+	}
+	for _, r := range []struct {
+		reason  string
+		inForce bool
+		words   string
+	}{
+		{"source_banned", kind == kindBanned, "an operator has banned their address: all they send is dropped"},
+		{"source_throttled", kind == kindThrottled, "an operator has throttled their address: part of what they send is dropped"},
+		{"muted", p.Muted, "an operator has muted them: all they send is dropped"},
 	} {
-		if _, lately := j.grew(r.reason+"/"+p.ID, p.Dropped[r.reason], now, restrictedDrops); lately && words == "" {
+		if _, lately := j.grew(r.reason+"/"+p.ID, p.Dropped[r.reason], s.At, restrictedDrops); lately && r.inForce && words == "" {
 			words = r.words
 		}
 	}

@@ -16,7 +16,6 @@ type peer struct {
 	id   uint64
 	got  atomic.Uint64
 	room string
-	held *atomic.Pointer[[]*peer]
 	_    [64]byte
 }
 
@@ -34,9 +33,10 @@ func benchPeers(size int) [][]*peer {
 	return rooms
 }
 
-func runWalk(b *testing.B, rooms [][]*peer, walk func(*peer)) {
+func runWalk[P any](b *testing.B, rooms [][]P, walk func(P)) {
 	b.ReportAllocs()
 	var loops atomic.Uint64
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		k := int(loops.Add(1)) * 17
 		for pb.Next() {
@@ -128,20 +128,17 @@ func syncMap(b *testing.B, rooms [][]*peer) {
 	})
 }
 
-// heldRoster is what this package does: an immutable slice behind a pointer
-// that the sender holds.
+// heldRoster is this package's own: Participant.others.
 func heldRoster(b *testing.B, rooms [][]*peer) {
-	for _, rm := range rooms {
-		v := &atomic.Pointer[[]*peer]{}
-		v.Store(&rm)
-		for _, p := range rm {
-			p.held = v
-		}
+	g := newRig(b, Config{QueueCapacity: 1})
+	own := make([][]*Participant, len(rooms))
+	for i, rm := range rooms {
+		own[i] = g.members(rm[0].room, len(rm))
 	}
-	runWalk(b, rooms, func(p *peer) {
-		for _, m := range *p.held.Load() {
+	runWalk(b, own, func(p *Participant) {
+		for _, m := range p.others() {
 			if m != p {
-				m.got.Add(1)
+				m.received.Add(1)
 			}
 		}
 	})

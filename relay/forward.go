@@ -66,6 +66,15 @@ func (r *Relay) Forward(shard int, p *Participant, pkt []byte, now int64) {
 	}
 }
 
+// others is who hears the participant, itself perhaps among them, for the cost
+// of one atomic load: the list is never changed, only replaced.
+func (p *Participant) others() []*Participant {
+	if p.pair != nil {
+		return p.pair
+	}
+	return p.room.roster.Load().members
+}
+
 func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now int64) {
 	if uint(index) >= uint(len(r.shards)) {
 		index = 0 // an unknown loop shares the first one's, as the claim allows
@@ -75,10 +84,7 @@ func (r *Relay) fanOut(index int, p *Participant, pkt []byte, payload int, now i
 	if mine {
 		defer sh.release()
 	}
-	members := p.pair
-	if members == nil {
-		members = p.room.roster.Load().members
-	}
+	members := p.others()
 	n := len(members)
 	var labelled []byte // one for all that want it
 	for _, m := range members {

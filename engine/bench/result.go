@@ -30,7 +30,7 @@ type Result struct {
 	Reordered         uint64    `json:"reordered"` // arrived after a later one of the same sender
 	LatencyUS         Quantiles `json:"latency_us"`
 	CPUPerDelivered   *float64  `json:"cpu_us_per_delivered"` // null, as the next two: not measured
-	AllocsPerForward  *float64  `json:"allocs_per_forward"`
+	AllocsPerForward  *float64  `json:"allocs_per_forward"`   // of the node's whole process, per packet that arrived
 	ServerRSSBytes    *uint64   `json:"server_rss_bytes"`
 	Note              string    `json:"note,omitempty"` // what the figures are not
 	ServerDropped     any       `json:"server_dropped,omitempty"`

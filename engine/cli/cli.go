@@ -21,6 +21,7 @@ import (
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
 
+	"signalbox/engine"
 	"signalbox/engine/attach"
 	"signalbox/engine/config"
 )
@@ -120,7 +121,7 @@ both are watched and steered while they run.
 
 Without a command it is run: the node and its console in this terminal, nothing
 to configure. Where standard output is no terminal it is serve.`,
-		Version:          buildID(),
+		Version:          engine.BuildID(),
 		RunE:             run.RunE,
 		PersistentPreRun: func(c *cobra.Command, _ []string) { a.begin(c) },
 	}

@@ -124,9 +124,6 @@ func (t *ctl) verb(v verb) *cobra.Command {
 	}
 	c := &cobra.Command{Use: v.use, Short: v.short, Args: cobra.ExactArgs(args)}
 	ttl := actFlags(c, v.kind.Expires())
-	if v.kind == control.NodeDrain {
-		c.Flags().Bool("plan", false, "the same as --dry-run: who would be cut, and over what time")
-	}
 	c.RunE = t.with(func(ctx context.Context, c *cobra.Command, api *attach.API, args []string) error {
 		cmd, err := v.command(args)
 		if err != nil {
@@ -165,6 +162,7 @@ func actFlags(c *cobra.Command, expires bool) *time.Duration {
 	var ttl time.Duration
 	c.Flags().StringP("reason", "r", "", "why, for the audit log")
 	c.Flags().BoolP("dry-run", "n", false, "say what would be done and do nothing")
+	c.Flags().Bool("plan", false, "the same as --dry-run: who would be cut, and over what time")
 	if expires {
 		c.Flags().DurationVar(&ttl, "ttl", 0, "after which it ends by itself (default: as the node has it)")
 	}
@@ -183,10 +181,12 @@ func fillIn(c *cobra.Command, cmd *control.Command, ttl time.Duration) (err erro
 		}
 	}
 	cmd.TTLS = ttl.Seconds()
-	cmd.DryRun, err = c.Flags().GetBool("dry-run")
-	if plan := c.Flags().Lookup("plan"); plan != nil && plan.Changed {
-		cmd.DryRun = true
+	dry, err := c.Flags().GetBool("dry-run")
+	if err != nil {
+		return err
 	}
+	plan, err := c.Flags().GetBool("plan")
+	cmd.DryRun = dry || plan
 	return err
 }
 

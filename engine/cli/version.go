@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signalbox/engine"
 	"signalbox/engine/config"
 )
 
@@ -18,6 +19,7 @@ const wireLevel = "wzp, signalbox-dht/1"
 // build is what version tells.
 type build struct {
 	Version   string `json:"version"`
+	Build     string `json:"build"` // as node.version of a snapshot has it
 	Commit    string `json:"commit"`
 	Dirty     bool   `json:"dirty"`
 	Go        string `json:"go"`
@@ -27,7 +29,7 @@ type build struct {
 
 // buildInfo reads what the linker left in the binary.
 func buildInfo() build {
-	b := build{Version: "unknown", Commit: "unknown", Go: "unknown", QUICGo: "unknown", WireLevel: wireLevel}
+	b := build{Build: engine.BuildID(), Version: "unknown", Commit: "unknown", Go: "unknown", QUICGo: "unknown", WireLevel: wireLevel}
 	bi, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
@@ -47,15 +49,6 @@ func buildInfo() build {
 		}
 	}
 	return b
-}
-
-// buildID is the commit, short, as --version prints it.
-func buildID() string {
-	b := buildInfo()
-	if len(b.Commit) > 7 && b.Commit != "unknown" {
-		return b.Commit[:7]
-	}
-	return b.Version
 }
 
 func (b build) text() string {
