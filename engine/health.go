@@ -24,6 +24,7 @@ const (
 	fewPeers        = 4 // fewer say nothing by their share
 	hotSharePct     = 50.0
 	shardFullPct    = 80.0
+	stillDrops      = 2 * time.Second // since the last drop, while one says that it drops
 	kernelRecent    = 30 * time.Second
 	maxCausesShown  = 16
 	isolatedAfterS  = 20.0
@@ -76,14 +77,34 @@ func (j *judge) grew(key string, value uint64, now time.Time, within time.Durati
 // that at most. It wants grew to have been asked first.
 func (j *judge) lost(key string, now time.Time) uint64 {
 	t := j.trends[key]
+	first := t.began.IsZero()
 	if d := now.Sub(t.began); d >= recentDrops {
 		t.before = 0
 		if d < 2*recentDrops {
 			t.before = t.last - t.base
 		}
 		t.base, t.began = t.last, now
+		if first {
+			t.base -= t.delta // it has grown before anybody asked
+		}
 	}
 	return t.before + t.last - min(t.base, t.last)
+}
+
+// dropped says in words how much is dropped: a rate over the last ten seconds or
+// two while it goes on, so that it stands still while it is read, and then how
+// much it was. It wants grew to have been asked first.
+func (j *judge) dropped(key string, now time.Time) string {
+	n := j.lost(key, now)
+	t := j.trends[key]
+	if now.Sub(t.grew) > stillDrops {
+		return fmt.Sprintf("%d messages dropped a moment ago", n)
+	}
+	over := now.Sub(t.began)
+	if t.before > 0 {
+		over += recentDrops
+	}
+	return fmt.Sprintf("%.0f messages/s dropped", float64(n)/max(over.Seconds(), 1))
 }
 
 // lately says whether on was true within the afterglow.
@@ -165,7 +186,8 @@ func ledgerCauses(s *view.Snapshot) []view.Cause {
 func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 	key := v.Key()
 	drops := v.Dropped["shard_full"] + v.Dropped["shard_paused"]
-	n, dropping := j.grew("shard/"+key, drops, now, recentDrops)
+	_, dropping := j.grew("shard/"+key, drops, now, recentDrops)
+	lost := j.dropped("shard/"+key, now)
 	_, replaced := j.grew("replaced/"+key, v.Restarts, now, recentDrops)
 	_, panicked := j.grew("panic/"+key, v.Panics, now, 2*recentDrops)
 	c := view.Cause{Severity: view.Alarm, Pane: "shards", Subject: key}
@@ -189,10 +211,10 @@ func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 		c.Remedy = "it runs again; the events (5) say what it was stuck on"
 		out = append(out, c)
 	case dropping:
-		c.Message = fmt.Sprintf("full: %d messages dropped just now", n)
+		c.Message = "full: " + lost
 		c.Remedy = "it has more traffic than one loop can carry; look for the source in the shards pane"
 		if h := hottest(v); h != nil {
-			c.Message = fmt.Sprintf("full, %.0f %% of it from %s: %d messages dropped just now", h.SharePct, h.IP, n)
+			c.Message = fmt.Sprintf("full, %.0f %% of it from %s: %s", h.SharePct, h.IP, lost)
 			c.Remedy = fmt.Sprintf("throttle or ban %s (t or b on the shard)", h.IP)
 		}
 		out = append(out, c)

@@ -138,3 +138,28 @@ func TestALinkThatCameBackIsToldOf(t *testing.T) {
 		t.Errorf("%s: %s", v, r)
 	}
 }
+
+// TestTheRateOfDropsStandsStill: what a full shard drops is told as a rate that
+// does not jump with every snapshot, and as a sum once it is over.
+func TestTheRateOfDropsStandsStill(t *testing.T) {
+	at, j, drops := time.Unix(1000, 0), newJudge(), uint64(0)
+	for i := range 120 { // half a minute, 1,000/s in bursts
+		if i%4 == 0 {
+			drops += 1000
+		}
+		s := &view.Snapshot{At: at, Shards: []view.Shard{{Plane: "media", Index: 3, State: "running", Capacity: 256, Dropped: map[string]uint64{"shard_full": drops}}}}
+		j.verdict(s)
+		var rate float64
+		if _, err := fmt.Sscanf(s.Node.Health.Causes[0].Message, "full: %f messages/s dropped", &rate); err != nil || i > 8 && (rate < 900 || rate > 1350) {
+			t.Fatalf("snapshot %d: %q: %v", i, s.Node.Health.Causes[0].Message, err)
+		}
+		at = at.Add(250 * time.Millisecond)
+	}
+	at = at.Add(stillDrops)
+	s := &view.Snapshot{At: at, Shards: []view.Shard{{Plane: "media", Index: 3, State: "running", Capacity: 256, Dropped: map[string]uint64{"shard_full": drops}}}}
+	j.verdict(s)
+	var n int
+	if _, err := fmt.Sscanf(s.Node.Health.Causes[0].Message, "full: %d messages dropped a moment ago", &n); err != nil || n < 8000 || n > 20000 {
+		t.Errorf("afterwards: %q", s.Node.Health.Causes[0].Message)
+	}
+}

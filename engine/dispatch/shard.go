@@ -30,7 +30,10 @@ type shard[T any] struct {
 	lane        Lane // the lane of the open batch
 	batch       int  // messages in the open batch, at the head of its lane; 0: none
 	settled     int  // how many of them are booked and removed
-	highWater   int
+	peak        int   // the most that waited since peakAt
+	peakBefore  int   // and in the second or so before
+	peakAt      int64 // ns
+	highWater   int   // and before that
 	received    uint64
 	lastAt      int64 // when the newest message was offered, ns; 0: none was
 	processed   uint64
@@ -111,9 +114,9 @@ func (sh *shard[T]) admit(now int64, h uint64, src netip.Addr, l Lane, size int,
 		if fn != nil {
 			e.fault = sh.lanes[l].addFault(fn)
 		}
-		if sh.depth() > sh.highWater {
+		if sh.depth() > sh.peak {
 			sh.settle()
-			sh.highWater = max(sh.highWater, sh.depth())
+			sh.peak = max(sh.peak, sh.depth())
 		}
 		if l == Control && sh.batch > 0 && sh.lane == Media && sh.cutsShort() {
 			sh.run.word.Or(frozen)

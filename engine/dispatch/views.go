@@ -55,6 +55,18 @@ func (sh *shard[T]) rotate(now int64) {
 	sh.top.rotate()
 }
 
+// peakLen is how long a peak is looked at, at least; twice that at most when
+// somebody looks as often.
+const peakLen = int64(time.Second)
+
+// turnPeak begins a new peak when the present one is old.
+func (sh *shard[T]) turnPeak(now int64) {
+	sh.highWater = max(sh.highWater, sh.peak)
+	if now-sh.peakAt >= peakLen {
+		sh.peakBefore, sh.peak, sh.peakAt = sh.peak, sh.depth(), now
+	}
+}
+
 // Account is the account of a shard, or of all, at one moment. It closes:
 // Received = Processed + Dropped.Total() + Depth + InHand.
 type Account struct {
@@ -146,6 +158,7 @@ type still[T any] struct {
 	account   Account
 	state     string
 	highWater int
+	peak      int
 	oldest    int64 // ns
 	last      int64 // ns
 	busy      float64
@@ -166,7 +179,7 @@ func (sh *shard[T]) view(now int64) view.Shard {
 	s := sh.freezeFrame(now)
 	v := view.Shard{
 		Plane: sh.d.cfg.Plane, Index: sh.index, State: s.state,
-		Depth: s.account.Depth, Capacity: sh.d.cfg.Capacity, HighWater: s.highWater,
+		Depth: s.account.Depth, Capacity: sh.d.cfg.Capacity, HighWater: s.highWater, Peak: s.peak,
 		Received: s.account.Received, Processed: s.account.Processed, Dropped: s.account.Dropped.Map(),
 		OldestMS: ms(s.oldest), BusyPct: 100 * s.busy,
 		WaitP50US: quantileUS(&s.waits[0], &s.waits[1], 0.50),
@@ -192,7 +205,8 @@ func (sh *shard[T]) freezeFrame(now int64) (s still[T]) {
 	defer sh.mu.Unlock()
 	sh.rotate(now)
 	s.account = sh.accountLocked()
-	s.highWater, s.last = sh.highWater, sh.lastAt
+	sh.turnPeak(now) // after accountLocked, which settles
+	s.highWater, s.peak, s.last = sh.highWater, max(sh.peak, sh.peakBefore), sh.lastAt
 	s.panics, s.restarts, s.lastPanic = sh.panics, sh.restarts, sh.lastPanic
 	s.top = sh.top
 	s.oldest = sh.oldest(now)

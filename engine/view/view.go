@@ -87,7 +87,8 @@ type Shard struct {
 	State      string            `json:"state"` // running, paused, restarting, wedged
 	Depth      int               `json:"depth"`
 	Capacity   int               `json:"capacity"`
-	HighWater  int               `json:"high_water"`
+	HighWater  int               `json:"high_water"` // most that ever waited
+	Peak       int               `json:"peak"`       // most that waited in the last second or two
 	Received   uint64            `json:"received"`
 	Processed  uint64            `json:"processed"`
 	Dropped    map[string]uint64 `json:"dropped"`

@@ -3,6 +3,8 @@ package pane
 import (
 	"math"
 	"time"
+
+	"signalbox/engine/view"
 )
 
 // histKept is how many samples, one a second, a chart can look back.
@@ -81,7 +83,7 @@ func (h *History) sample(d *Data) {
 	h.add("drop", d.DropRate())
 	for i := range d.Snap.Shards {
 		s := &d.Snap.Shards[i]
-		h.add("shard."+s.Key(), fill(s.Depth, s.Capacity))
+		h.add("shard."+s.Key(), fullest(s))
 	}
 	for i := range d.Snap.Links {
 		l := &d.Snap.Links[i]
@@ -123,6 +125,11 @@ func (s *series) add(v float64) {
 	}
 	s.vals = append(s.vals, v)
 }
+
+// fullest is how full a shard has been in the last second or so: what waits at
+// the moment of a snapshot says little of a queue that fills and empties between
+// two of them.
+func fullest(s *view.Shard) float64 { return fill(max(s.Depth, s.Peak), s.Capacity) }
 
 func fill(depth, capacity int) float64 {
 	if capacity <= 0 {

@@ -38,7 +38,7 @@ func splitShards(d *Data) (media, dht []*view.Shard) {
 // shards draws both planes side by side, a bar each.
 func (o *Overview) shards(w, h int, frame bool, st *style.Set) []string {
 	media, dht := splitShards(o.d)
-	b := box{title: "shards", note: "queue fill   media | dht"}
+	b := box{title: "shards", note: "1 s peak   media | dht"}
 	for i := range o.d.Snap.Shards {
 		if lv, _ := judgeShard(o.d, &o.d.Snap.Shards[i]); lv == broken {
 			b.alarm = style.Bad
@@ -70,7 +70,7 @@ func (o *Overview) shardCell(ln *cell.Line, list []*view.Shard, i, w int, st *st
 	}
 	s := list[i]
 	lv, _ := judgeShard(o.d, s)
-	f := fill(s.Depth, s.Capacity)
+	f := fullest(s)
 	word := fmt.Sprintf("%.0f%%", 100*f)
 	if s.State != "running" && s.State != "" {
 		word = cell.Fit(cell.Clean(s.State), 8, "")

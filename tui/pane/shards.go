@@ -273,7 +273,7 @@ func (p *Shards) table(w, h int, st *style.Set) []string {
 	t := table{l: &p.l, empty: "no shard matches", cols: []col{
 		{head: "shard", w: 9},
 		{head: "state", w: 10},
-		{head: "queue", w: bar},
+		{head: "peak, 1 s", w: bar},
 		{head: "depth/cap", w: 9, right: true},
 		{head: "high", w: 5, right: true},
 		{head: "drop/s", w: 6, right: true},
@@ -291,14 +291,14 @@ func (p *Shards) table(w, h int, st *style.Set) []string {
 			return nil
 		}
 		lv, why := judgeShard(p.d, s)
-		f, r := fill(s.Depth, s.Capacity), p.d.Shard(s)
+		f, r := fullest(s), p.d.Shard(s)
 		ds := style.Dim
 		if r.Drop > 0 {
 			ds = max(lv, watch).text()
 		}
 		return []cellText{
 			c(lv.text(), lv.sign(&st.Glyph)+" "+s.Key()), c(lv.text(), cell.Fit(cell.Clean(s.State), 10, "…")),
-			c(barStyle(lv, f), cell.Bar(&st.Glyph, f, bar)), c(over(f, fillWarn, fillBad).text(), fmt.Sprintf("%d/%s", s.Depth, short(s.Capacity))),
+			c(barStyle(lv, f), cell.Bar(&st.Glyph, f, bar)), c(over(fill(s.Depth, s.Capacity), fillWarn, fillBad).text(), fmt.Sprintf("%d/%s", s.Depth, short(s.Capacity))),
 			c(over(fill(s.HighWater, s.Capacity), 0.85, 1).text(), short(s.HighWater)), c(ds, cell.Rate(r.Drop)), c(style.Text, cell.Millis(s.OldestMS)),
 			c(over(s.WaitP99US, waitWarnUS, 10*waitWarnUS).text(), cell.Micros(s.WaitP99US)), c(over(s.BusyPct, 75, 95).text(), cell.Pct(s.BusyPct)),
 			c(style.Dim, cell.Micros(s.WaitP50US)), c(style.Text, cell.Rate(r.In)),
