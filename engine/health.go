@@ -331,7 +331,7 @@ func together(rooms []view.Room, cs []view.Cause) (out []view.Cause, ours bool) 
 		message = "lose packets at the same moment, " + first.Subject + " among them, and all are delivered to: it is this machine, not they"
 	}
 	return append(slices.DeleteFunc(cs, common), view.Cause{
-		Severity: first.Severity, Pane: "rooms", Subject: fmt.Sprintf("%d receivers", n),
+		Severity: first.Severity, Pane: "rooms", Subject: fmt.Sprintf("%d receivers", n), Machine: true,
 		Message: message, Remedy: "look for what else takes the CPU; see cpu in the header",
 	}), true
 }

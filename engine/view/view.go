@@ -69,6 +69,7 @@ type Cause struct {
 	Subject  string `json:"subject"`  // e.g. media/3, a room's or participant's name
 	Message  string `json:"message"`
 	Remedy   string `json:"remedy"`
+	Machine  bool   `json:"machine,omitempty"` // receivers lose, but through this machine's fault and not theirs
 }
 
 // Kernel is what happens below us.

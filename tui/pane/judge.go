@@ -152,7 +152,14 @@ func judgePart(d *Data, p *view.Participant) (level, fault, string) {
 	case p.Muted:
 		return watch, faultOp, "muted by an operator: nobody hears them, they hear the others"
 	case f >= fillWarn || r.Drop > 0 && slow(d, p):
-		return over(f, 0, fillBad), faultThey, fmt.Sprintf("their downlink: our queue to them is %s full, dropping %s/s as %s", cell.Pct(100*f), cell.Rate(r.Drop), d.partReason(p))
+		lv := over(f, 0, fillBad)
+		if d.starved() {
+			return max(lv, watch), faultWe, fmt.Sprintf("this machine: many receivers lose at once; our queue to them is %s full, dropping %s/s", cell.Pct(100*f), cell.Rate(r.Drop))
+		}
+		if r.Drop > 0 && slow(d, p) {
+			lv = broken // as the verdict has it
+		}
+		return lv, faultThey, fmt.Sprintf("their downlink: our queue to them is %s full, dropping %s/s as %s", cell.Pct(100*f), cell.Rate(r.Drop), d.partReason(p))
 	case r.Drop > 0 && d.partReason(p) == "too_large":
 		return watch, faultThey, "their path carries only small datagrams: the larger packets do not fit"
 	case lost >= lossWarn && rxLoss(d):
@@ -188,6 +195,11 @@ func floods(sh *view.Shard, p *view.Participant) *view.HotSource {
 		}
 	}
 	return nil
+}
+
+// starved says whether the node blames itself for what receivers lose.
+func (d *Data) starved() bool {
+	return slices.ContainsFunc(d.Snap.Node.Health.Causes, func(c view.Cause) bool { return c.Machine })
 }
 
 // slow: the drops are those of a queue its receiver does not empty.
