@@ -49,8 +49,13 @@ func (j *judge) linkCause(l *view.Link, now time.Time, ours bool) (view.Cause, b
 	age := now.Sub(l.Since)
 	switch {
 	case l.State != "up" && l.State != "muted":
-		if (l.URL == "" && l.LastError == "") || age < linkGrace {
-			return c, false // it dials us, and has not yet; or it may still come
+		if l.LastError == "" && (l.URL == "" || age < linkGrace) {
+			return c, false // it has not come yet, and may
+		}
+		if age < linkGrace {
+			c.Message = "the link ended a moment ago: " + l.LastError
+			c.Remedy = "nothing yet: it is dialled again"
+			return c, true
 		}
 		c.Severity = view.Alarm
 		j.lately(key+"/down", true, now)

@@ -139,6 +139,20 @@ func TestALinkThatCameBackIsToldOf(t *testing.T) {
 	}
 }
 
+// TestALinkThatHasJustEndedIsToldOf: before it is called down, all is not well.
+func TestALinkThatHasJustEndedIsToldOf(t *testing.T) {
+	for why, want := range map[string]string{"closed by us: nothing heard for 6s": "lisbon: the link ended a moment ago: closed by us: nothing heard for 6s", "": ""} {
+		at := time.Unix(1000, 0)
+		since := at
+		_, r := reasons(newJudge(), &at, 4, func(int) *view.Snapshot {
+			return &view.Snapshot{Links: []view.Link{{Label: "lisbon", URL: "x", State: "down", Verified: true, Since: since, LastError: why}}}
+		})
+		if !strings.HasPrefix(r, want) || want == "" && r != "" {
+			t.Errorf("%q: %q", why, r)
+		}
+	}
+}
+
 // TestTheRateOfDropsStandsStill: what a full shard drops is told as a rate that
 // does not jump with every snapshot, and as a sum once it is over.
 func TestTheRateOfDropsStandsStill(t *testing.T) {

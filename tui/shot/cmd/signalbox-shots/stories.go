@@ -72,7 +72,7 @@ var stories = []story{
 		{"panic-3", "events", "When it happened, each time.", []string{"esc", "5", "wait:1s"}},
 	}},
 	{name: "blackhole-peer", title: "blackhole-peer: what a relay sends is lost without a word", scenario: "blackhole-peer", cols: 100, rows: 30, steps: []step{
-		{"blackhole-peer-1", "overview", "The verdict names the relay that has fallen silent.", []string{"until:▲ lisbon  ", "wait:1s"}},
+		{"blackhole-peer-1", "overview", "The verdict names the relay that has fallen silent.", []string{"until:the link is down for", "wait:1s"}},
 		{"blackhole-peer-2", "links", "The link: for how long, why, and what to do.", []string{"8", "wait:1s"}},
 		{"blackhole-peer-3", "plan", "Dialling it anew is safe to try.", []string{"R", "until:nothing has been changed yet"}},
 		{"blackhole-peer-4", "links", "Dialled; as long as the path is black it stays down.", []string{"y", "until:done:", "wait:1s"}},
