@@ -69,7 +69,7 @@ func (j *judge) linkCause(l *view.Link, now time.Time, ours bool) (view.Cause, b
 		c.Remedy = "nothing, if it stays; the events (5) say why it went"
 	case !l.Verified:
 		c.Message = "is linked but unproven: anybody who knows its fingerprint could be it"
-		c.Remedy = "have it run signalbox, or give its address in [[peers]] so that it can be dialled back"
+		c.Remedy = "have it run signalbox, or give its address in [[peers]]"
 	case losing && lost >= someDrops && !ours:
 		c.Message = fmt.Sprintf("does not take its packets: %d dropped just now, %d queued; only this link loses", lost, l.QueueDepth)
 		c.Remedy = "the way to it is full or broken; compare its RTT"

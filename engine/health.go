@@ -212,7 +212,7 @@ func (j *judge) shardCauses(v *view.Shard, now time.Time) []view.Cause {
 		out = append(out, c)
 	case dropping:
 		c.Message = "full: " + lost
-		c.Remedy = "it has more traffic than one loop can carry; look for the source in the shards pane"
+		c.Remedy = "more traffic than one loop carries; the shards (2) show its sources"
 		if h := hottest(v); h != nil {
 			c.Message = fmt.Sprintf("full, %.0f %% of it from %s: %s", h.SharePct, h.IP, lost)
 			c.Remedy = fmt.Sprintf("throttle or ban %s (t or b on the shard)", h.IP)
@@ -270,7 +270,7 @@ func (j *judge) roomCauses(s *view.Snapshot, r *view.Room) []view.Cause {
 		case stopped != "":
 			c.Severity = view.Warn
 			c.Message = stopped
-			c.Remedy = "the events (5) say who did that and why; u takes it back, and it ends by itself"
+			c.Remedy = "the events (5) say who and why; u takes it back, it ends by itself"
 			out = append(out, c)
 		case losing && lost >= someDrops:
 			c.Severity = view.Warn
@@ -471,7 +471,7 @@ func (j *judge) dhtCauses(s *view.Snapshot) []view.Cause {
 		return []view.Cause{{
 			Severity: view.Warn, Pane: "routing", Subject: "routing table",
 			Message: fmt.Sprintf("%d of %d contacts do not answer any more", d.Suspect, d.Peers),
-			Remedy:  "E evicts them, f looks for others (routing pane); or is our own network cut?",
+			Remedy:  "E evicts them, f finds others (pane 4), if our own network is whole",
 		}}
 	}
 	return nil

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +177,26 @@ func TestTheRateOfDropsStandsStill(t *testing.T) {
 	var n int
 	if _, err := fmt.Sscanf(s.Node.Health.Causes[0].Message, "full: %d messages dropped a moment ago", &n); err != nil || n < 8000 || n > 20000 {
 		t.Errorf("afterwards: %q", s.Node.Health.Causes[0].Message)
+	}
+}
+
+// TestRemediesFitTheNarrowScreen: what is written out in this package fits a line
+// of 80 cells behind its arrow.
+func TestRemediesFitTheNarrowScreen(t *testing.T) {
+	const room = 80 - len("    → ") + 2 // the arrow is three bytes
+	found := 0
+	for _, f := range []string{"health.go", "federation_health.go", "save.go"} {
+		src, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`Remedy(?::| =) +"([^"]+)"`).FindAllSubmatch(src, -1) {
+			if found++; len(m[1]) > room {
+				t.Errorf("%s: %d bytes, %d fit: %s", f, len(m[1]), room, m[1])
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("only %d remedies found", found)
 	}
 }

@@ -413,7 +413,7 @@ func savedCauses(v *view.Saved, now time.Time) []view.Cause {
 		if !v.At.IsZero() {
 			c.Message += fmt.Sprintf("; the last save is %.0f s old", now.Sub(v.At).Seconds())
 		}
-		c.Remedy = "make room or mend the state directory; it is tried again by itself, and by signalbox ctl node save"
+		c.Remedy = "make room or mend the state directory; S (overview) tries again now"
 	default:
 		return nil
 	}

@@ -26,10 +26,10 @@ type shard[T any] struct {
 	paused      bool
 	parked      bool // the loop sleeps, and the next message wakes it
 	wantRestart bool
-	mediaTurn   bool // the open batch is media's guaranteed turn, see cutsShort
-	lane        Lane // the lane of the open batch
-	batch       int  // messages in the open batch, at the head of its lane; 0: none
-	settled     int  // how many of them are booked and removed
+	mediaTurn   bool  // the open batch is media's guaranteed turn, see cutsShort
+	lane        Lane  // the lane of the open batch
+	batch       int   // messages in the open batch, at the head of its lane; 0: none
+	settled     int   // how many of them are booked and removed
 	peak        int   // the most that waited since peakAt
 	peakBefore  int   // and in the second or so before
 	peakAt      int64 // ns
