@@ -128,8 +128,15 @@ func (s *series) add(v float64) {
 
 // fullest is how full a shard has been in the last second or so: what waits at
 // the moment of a snapshot says little of a queue that fills and empties between
-// two of them.
-func fullest(s *view.Shard) float64 { return fill(max(s.Depth, s.Peak), s.Capacity) }
+// two of them. What every queue holds now and then counts as nothing, or the bars
+// of a calm node would flicker.
+func fullest(s *view.Shard) float64 {
+	const nothing = 0.02
+	if f := fill(max(s.Depth, s.Peak), s.Capacity); f >= nothing {
+		return f
+	}
+	return 0
+}
 
 func fill(depth, capacity int) float64 {
 	if capacity <= 0 {
