@@ -21,6 +21,7 @@ const (
 	rttWarn, rttBad   = 100, 200   // ms; Degraded and Catastrophic of the judge
 	jitterWarn        = 30         // ms
 	silentMS          = 5000       // no packet for so long
+	reachedMS         = 500.0      // one they were handed within that reaches them
 	reportOldS        = 15         // no report for so long
 	waitWarnUS        = 20_000     // one packet's time
 	freshS            = 900        // a contact's proof of life is fresh (spec dht)
@@ -153,7 +154,7 @@ func judgePart(d *Data, p *view.Participant) (level, fault, string) {
 		return watch, faultOp, "muted by an operator: nobody hears them, they hear the others"
 	case f >= fillWarn || r.Drop > 0 && slow(d, p):
 		lv := over(f, 0, fillBad)
-		if d.starved() {
+		if d.starved() && reached(p) {
 			return max(lv, watch), faultWe, fmt.Sprintf("this machine: many receivers lose at once; our queue to them is %s full, dropping %s/s", cell.Pct(100*f), cell.Rate(r.Drop))
 		}
 		if r.Drop > 0 && slow(d, p) {
@@ -200,6 +201,11 @@ func floods(sh *view.Shard, p *view.Participant) *view.HotSource {
 // starved says whether the node blames itself for what receivers lose.
 func (d *Data) starved() bool {
 	return slices.ContainsFunc(d.Snap.Node.Health.Causes, func(c view.Cause) bool { return c.Machine })
+}
+
+// reached: they were handed a packet a moment ago.
+func reached(p *view.Participant) bool {
+	return p.LastDeliveredMS >= 0 && p.LastDeliveredMS < reachedMS
 }
 
 // slow: the drops are those of a queue its receiver does not empty.

@@ -41,4 +41,8 @@ func TestTheFaultAgreesWithTheVerdict(t *testing.T) {
 	if lv, whose, why := judgePart(d, &d.Snap.Rooms[0].Participants[0]); lv != watch || whose != faultWe || !strings.HasPrefix(why, "this machine") {
 		t.Errorf("with many: %v %v %q", lv, whose, why)
 	}
+	d.Snap.Rooms[0].Participants[0].LastDeliveredMS = 3000
+	if lv, whose, why := judgePart(d, &d.Snap.Rooms[0].Participants[0]); lv != broken || whose != faultThey {
+		t.Errorf("with many, and not reached: %v %v %q", lv, whose, why)
+	}
 }
