@@ -83,12 +83,12 @@ func (b *natBox) lets(port uint16, from netip.AddrPort) bool {
 
 // route sends one packet: who gets it, and where it seems to come from.
 func (m *memNet) route(from *memNode, addr netip.AddrPort) (to *memNode, seen netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	seen = from.addr
 	if from.nat != nil {
 		seen = from.nat.out(addr)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, n := range m.nodes {
 		if n.nat == nil && n.addr == addr || n.nat != nil && n.nat.ip == addr.Addr() && n.nat.lets(addr.Port(), seen) {
 			return n, seen
